@@ -1,0 +1,143 @@
+"""The `edgekit` command. A sub-command's module is imported only when that sub-command is called."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from edgekit import __version__
+from edgekit.errors import EdgekitError
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a sub-command lives, which extra it needs, and its line in `edgekit --help`."""
+
+    module: str
+    extra: str
+    help: str
+
+
+COMMANDS = {
+    "demo": Entry("edgekit.demo.command", "all", "Everything below on CIFAR-10, start to finish."),
+    "train": Entry("edgekit.train.command", "train", "Train MobileNetV1/V2 on a folder of images."),
+    "convert": Entry("edgekit_quantize.convert_command", "convert", "PyTorch or ONNX to one int8 .tflite."),
+    "report": Entry("edgekit_quantize.report.command", "convert", "Accuracy of int8 against float."),
+    "camera": Entry("edgekit_deploy.camera_command", "deploy", "Classify a camera, a video or a folder live."),
+    "bench": Entry("edgekit_deploy.bench_command", "deploy", "Latency of a model on this machine."),
+    "doctor": Entry("edgekit_deploy.doctor_command", "deploy", "Check this machine, and a model's golden samples."),
+    "deploy": Entry("edgekit_deploy.deploy_command", "deploy", "Copy a model to a Raspberry Pi over SSH."),
+}
+
+# Which extra brings a module that turned out to be missing; anything else is a defect and not hidden.
+EXTRA_OF_MODULE = {
+    "torch": "train",
+    "platformdirs": "train",
+    "onnx": "convert",
+    "onnx2tf": "convert",
+    "onnxruntime": "convert",
+    "onnxscript": "convert",
+    "tensorflow": "convert",
+    "ai_edge_quantizer": "convert",
+    "scipy": "convert",
+    "matplotlib": "convert",
+    "jinja2": "convert",
+    "ai_edge_litert": "deploy",
+    "tflite_runtime": "deploy",
+    "cv2": "deploy",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose help is known without importing its commands."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of the work."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command's module and return its `command`."""
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        command: click.Command = importlib.import_module(entry.module).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands from the table above."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.version_option(__version__, prog_name="edgekit")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error, and what libraries print.")
+def cli(debug: bool) -> None:
+    """Take an image classifier from PyTorch to a Raspberry Pi camera.
+
+    \b
+    Start here:   edgekit demo
+    Your images:  edgekit train photos/ --out model.pt
+                  edgekit convert model.pt --calibration photos/ --out model.tflite
+                  edgekit report model.tflite --reference model.pt --data photos/ --out report.html
+    On the Pi:    edgekit camera model.tflite --source 0
+
+    Exit codes: 0 fine, 1 a gate failed, 2 wrong usage or input, 3 something is not installed or not plugged in,
+    4 a defect in edgekit, 130 interrupted.
+    """
+    if debug:
+        os.environ["EDGEKIT_DEBUG"] = "1"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run the command line; every failure becomes one line on stderr and an exit code."""
+    try:
+        result: Any = cli.main(args=arguments, prog_name="edgekit", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        return _fail("Interrupted.", 130)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except EdgekitError as error:
+        _reraise_for_debug()
+        return _fail(f"Error: {error}", error.exit_code)
+    except ModuleNotFoundError as error:
+        _reraise_for_debug()
+        return _missing_module(error)
+    except BrokenPipeError:
+        # The reader of a pipe went away; Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except Exception as error:
+        _reraise_for_debug()
+        line = f"Error: edgekit failed inside: {type(error).__name__}: {error}. Run again with edgekit --debug."
+        return _fail(line, 4)
+
+
+def _missing_module(error: ModuleNotFoundError) -> int:
+    root = (error.name or "").split(".")[0]
+    extra = EXTRA_OF_MODULE.get(root)
+    if extra is None:
+        return _fail(f"Error: edgekit failed inside: {error}. Run again with edgekit --debug.", 4)
+    return _fail(f'Error: This command needs {root}, which is not installed. Run: pip install "edgekit[{extra}]"', 3)
+
+
+def _reraise_for_debug() -> None:
+    if os.environ.get("EDGEKIT_DEBUG"):
+        raise  # noqa: PLE0704 - called from an except block only
+
+
+def _fail(line: str, code: int) -> int:
+    click.echo(" ".join(line.split()), err=True)
+    return code

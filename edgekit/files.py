@@ -1,0 +1,84 @@
+"""Files that are either whole or absent: written to a temporary name beside the target, then renamed."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from edgekit.errors import InputError
+
+
+@contextmanager
+def whole_file(target: str | Path) -> Iterator[Path]:
+    """Yield a temporary path; on success it replaces `target`, on any exception (Ctrl-C too) it is removed.
+
+    The temporary name keeps the target's suffix, because writers such as OpenCV choose a format by it.
+
+    Raises:
+        InputError: The folder cannot be written or the disk is full.
+    """
+    target = Path(target)
+    check_writable(target)
+    handle, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        # mkstemp makes private files; the result gets the permissions that open() would have given it.
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(target)
+    except OSError as error:
+        raise _explain(error, target) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_whole(target: str | Path, data: bytes | str) -> None:
+    """Write `data` to `target` so that the file is either complete or untouched.
+
+    Raises:
+        InputError: The folder cannot be written or the disk is full.
+    """
+    with whole_file(target) as temporary:
+        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def check_writable(target: str | Path) -> None:
+    """Make the folder of `target` and prove that a file can be made in it, before hours of work are lost.
+
+    Raises:
+        InputError: It cannot.
+    """
+    target = Path(target)
+    if target.is_dir():
+        raise InputError(f"The output must be a file, got the folder {target}.", "Add a file name.")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=target.parent):
+            pass
+    except OSError as error:
+        raise _explain(error, target) from error
+
+
+def sha256(path: str | Path) -> str:
+    """SHA-256 of a file's bytes as 64 lower-case hex digits."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def _explain(error: OSError, target: Path) -> InputError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return InputError(f"The disk that holds {target.parent} is full.", "Free some space and run again.")
+    reason = error.strerror or str(error)
+    return InputError(f"{target} must be writable, got: {reason}.", "Choose another --out.")

@@ -1,0 +1,110 @@
+"""The one definition of preprocessing: training evaluation, calibration, report and camera all use it.
+
+image (H, W, 3) uint8 → centred crop → resize → normalize → (int8) quantize. Everything up to the int8 codes is exact
+integer arithmetic, so that a Pi and a workstation feed the network the same bits.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.card import InputSpec, Quantization
+from edgekit.errors import InputError
+from edgekit.quant import quantize
+
+Image = NDArray[np.uint8]
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
+
+
+def read_image(path: str | Path) -> Image:
+    """Decode an image file to RGB uint8 (H, W, 3); EXIF rotation applied, alpha dropped, grey widened.
+
+    Raises:
+        InputError: The file cannot be read as an image.
+    """
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise InputError(f"{path} must be a readable image, got: {error.strerror}.") from error
+    bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    if bgr is None:
+        raise InputError(f"{path} must be an image, got {data.size} bytes that OpenCV cannot decode.")
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+
+def crop_box(height: int, width: int, spec: InputSpec) -> tuple[int, int, int, int, int]:
+    """The box that is cut from a height×width image, and the integer factor it is averaged down by.
+
+    The box is centred, has the input's aspect ratio and covers `crop_fraction` of the largest such box. It is then
+    trimmed to whole multiples of the factor.
+
+    Returns:
+        (top, left, box height, box width, factor), in pixels.
+    """
+    scale = min(height / spec.height, width / spec.width) * spec.crop_fraction
+    factor = max(1, int(scale + 1e-9))
+    box_height = max(1, min(height, round(spec.height * scale)) // factor) * factor
+    box_width = max(1, min(width, round(spec.width * scale)) // factor) * factor
+    return (height - box_height) // 2, (width - box_width) // 2, box_height, box_width, factor
+
+
+def crop_and_resize(image: Image, spec: InputSpec, out: Image | None = None) -> Image:
+    """Cut the centred box out of `image` and bring it to the input size; see `Resize.AREA_LINEAR`.
+
+    Args:
+        image: (H, W, 3) uint8, any channel order.
+        spec: The model's input.
+        out: Written in place if given, (spec.height, spec.width, 3) uint8.
+
+    Returns:
+        (spec.height, spec.width, 3) uint8, channel order as `image`.
+
+    Raises:
+        InputError: `image` is not a colour image.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+        raise InputError(f"An image must be (H, W, 3) uint8, got {image.shape} {image.dtype}.")
+    top, left, box_height, box_width, factor = crop_box(image.shape[0], image.shape[1], spec)
+    box = image[top : top + box_height, left : left + box_width]
+    if factor > 1:
+        box = cv2.resize(box, (box_width // factor, box_height // factor), interpolation=cv2.INTER_AREA)
+    size = (spec.width, spec.height)
+    return np.asarray(cv2.resize(box, size, dst=out, interpolation=cv2.INTER_LINEAR_EXACT), np.uint8)
+
+
+def normalize(pixels: Image, spec: InputSpec) -> NDArray[np.float32]:
+    """(pixel / 255 - mean) / std on the last (RGB) axis; same shape, float32."""
+    mean, std = np.asarray(spec.mean, np.float64), np.asarray(spec.std, np.float64)
+    gain, offset = (1.0 / (255.0 * std)).astype(np.float32), (-mean / std).astype(np.float32)
+    return pixels.astype(np.float32) * gain + offset
+
+
+def quantization_table(spec: InputSpec, quantization: Quantization | None = None) -> NDArray[np.int8]:
+    """Normalize and quantize as one look-up: int8 code of each pixel value.
+
+    Args:
+        spec: The model's input.
+        quantization: Of the input tensor; default `spec.quantization`.
+
+    Returns:
+        (256, 3) int8, row = pixel value, column = R, G, B.
+
+    Raises:
+        InputError: The input is not quantized.
+    """
+    chosen = quantization or spec.quantization
+    if chosen is None:
+        raise InputError("The model's input must be int8, got a float model.", "Convert it with --recipe int8.")
+    values = np.arange(256, dtype=np.float64)[:, None]
+    real = (values / 255.0 - np.asarray(spec.mean)) / np.asarray(spec.std)
+    return quantize(real, chosen.scale, chosen.zero_point)
+
+
+def to_int8(pixels: Image, table: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Look every RGB pixel up in a `quantization_table`; same shape, int8."""
+    return np.asarray(table[pixels, np.arange(3)], np.int8)

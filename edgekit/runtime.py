@@ -1,0 +1,141 @@
+"""One face for the TFLite interpreters: ai-edge-litert (LiteRT) where it is installed, else tflite-runtime.
+
+LiteRT hands int8 networks to XNNPACK, whose results are the same bits on x86 and on every 64-bit Pi. tflite-runtime's
+builtin kernels round differently; `Kernels` says which of the two a model runs on, proved from its execution plan.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from enum import StrEnum
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.card import Quantization
+from edgekit.errors import InputError, MissingError
+
+
+class Kernels(StrEnum):
+    """What executes the operators."""
+
+    XNNPACK = "xnnpack"
+    BUILTIN = "builtin"
+
+
+class Network:
+    """A loaded model with one image input and one vector output.
+
+    Args:
+        model: The bytes of a .tflite file (with or without a zip tail).
+        threads: Number of threads, at least 1.
+        kernels: BUILTIN keeps XNNPACK away; XNNPACK is what LiteRT does by itself where it can.
+
+    Attributes:
+        kernels: What really executes the graph.
+        input_shape: (1, height, width, 3).
+        input_dtype: numpy dtype.
+        output_shape: (1, classes).
+        input_quantization: None for a float tensor.
+        output_quantization: Likewise.
+
+    Raises:
+        InputError: The bytes are no model that can run here, or its input or output has another shape.
+        MissingError: No interpreter is installed.
+    """
+
+    def __init__(self, model: bytes, threads: int = 1, kernels: Kernels = Kernels.XNNPACK) -> None:
+        module = _interpreter_module()
+        options: dict[str, Any] = {"model_content": model, "num_threads": threads}
+        if kernels is Kernels.BUILTIN:
+            options["experimental_op_resolver_type"] = module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        try:
+            with quiet_stderr():
+                self._interpreter = module.Interpreter(**options)
+                self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise InputError(f"The model must run under {runtime_name()}, got: {error}.", "Convert it again.") from error
+        inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        if len(inputs) != 1 or len(outputs) != 1:
+            raise InputError(f"The model must have one input and one output, got {len(inputs)} and {len(outputs)}.")
+        self.input_shape = tuple(int(n) for n in inputs[0]["shape"])
+        self.output_shape = tuple(int(n) for n in outputs[0]["shape"])
+        if len(self.input_shape) != 4 or self.input_shape[0] != 1 or self.input_shape[3] != 3:
+            raise InputError(f"The model's input must be (1, height, width, 3), got {self.input_shape}.")
+        if len(self.output_shape) != 2 or self.output_shape[0] != 1:
+            raise InputError(f"The model's output must be (1, classes), got {self.output_shape}.")
+        self.input_dtype = np.dtype(inputs[0]["dtype"])
+        self.output_dtype = np.dtype(outputs[0]["dtype"])
+        self.input_quantization = _quantization(inputs[0])
+        self.output_quantization = _quantization(outputs[0])
+        # The two views are made afresh for every use: TFLite forbids holding one across invoke().
+        self._input_view = self._interpreter.tensor(inputs[0]["index"])
+        self._output_view = self._interpreter.tensor(outputs[0]["index"])
+        self.kernels = Kernels.XNNPACK if self._is_delegated() else Kernels.BUILTIN
+
+    def input_view(self) -> NDArray[Any]:
+        """The input tensor itself, (height, width, 3), to be written in place. Let go of it before `invoke`."""
+        return self._input_view()[0]
+
+    def output_view(self) -> NDArray[Any]:
+        """The output tensor itself, (classes,). Let go of it before the next `invoke`."""
+        return self._output_view()[0]
+
+    def invoke(self) -> None:
+        """Run the network. The GIL is released meanwhile."""
+        self._interpreter.invoke()
+
+    def run(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """Output vector (classes,), a copy, of one prepared input (height, width, 3) in the input's dtype."""
+        self.input_view()[:] = pixels
+        self.invoke()
+        return self.output_view().copy()
+
+    def _is_delegated(self) -> bool:
+        return any(op["op_name"] == "DELEGATE" for op in self._interpreter._get_ops_details())
+
+
+def runtime_name() -> str:
+    """Package and version of the interpreter in use, such as "ai-edge-litert 2.3.0"."""
+    package = _interpreter_module().__name__.split(".")[0].replace("_", "-")
+    return f"{package} {metadata.version(package)}"
+
+
+@contextlib.contextmanager
+def quiet_stderr() -> Iterator[None]:
+    """Silence what C++ code prints to file descriptor 2 (interpreters greet at every load)."""
+    if os.environ.get("EDGEKIT_DEBUG"):
+        yield
+        return
+    saved = os.dup(2)
+    sink = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(sink, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(sink)
+
+
+def _interpreter_module() -> Any:
+    try:
+        from ai_edge_litert import interpreter
+    except ModuleNotFoundError:
+        try:
+            from tflite_runtime import interpreter
+        except ModuleNotFoundError as error:
+            raise MissingError(
+                "A TFLite interpreter must be installed, got neither ai-edge-litert nor tflite-runtime.",
+                'Run: pip install "edgekit[deploy]"',
+            ) from error
+    return interpreter
+
+
+def _quantization(details: dict[str, Any]) -> Quantization | None:
+    scale, zero_point = details["quantization"]
+    return Quantization(float(scale), int(zero_point)) if scale else None
