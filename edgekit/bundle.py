@@ -107,5 +107,6 @@ def _without_card(data: bytes, name: str) -> InputError:
     if METADATA_MARK in data:
         return InputError(f"{name} must be a whole model file, got a truncated or damaged one.", "Copy it again.")
     return InputError(
-        f"{name} must carry an edgekit card, got a plain .tflite.", "Make it with: edgekit convert ... --out model.tflite"
+        f"{name} must carry an edgekit card, got a plain .tflite.",
+        "Make it with: edgekit convert ... --out model.tflite",
     )

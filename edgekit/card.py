@@ -260,4 +260,6 @@ def _tuple_from(arguments: tuple[Any, ...], value: Any, where: str) -> Any:
     if not endless and len(value) != len(arguments):
         raise InputError(f"{where} must have {len(arguments)} values, got {len(value)}.")
     kinds = [arguments[0]] * len(value) if endless else list(arguments)
-    return tuple(from_plain(kind, item, f"{where}[{i}]") for i, (kind, item) in enumerate(zip(kinds, value, strict=True)))
+    return tuple(
+        from_plain(kind, item, f"{where}[{i}]") for i, (kind, item) in enumerate(zip(kinds, value, strict=True))
+    )

@@ -135,7 +135,7 @@ def _missing_module(error: ModuleNotFoundError) -> int:
 
 def _reraise_for_debug() -> None:
     if os.environ.get("EDGEKIT_DEBUG"):
-        raise  # noqa: PLE0704 - called from an except block only
+        raise
 
 
 def _fail(line: str, code: int) -> int:

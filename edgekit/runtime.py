@@ -58,7 +58,9 @@ class Network:
                 self._interpreter = module.Interpreter(**options)
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise InputError(f"The model must run under {runtime_name()}, got: {error}.", "Convert it again.") from error
+            raise InputError(
+                f"The model must run under {runtime_name()}, got: {error}.", "Convert it again."
+            ) from error
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         if len(inputs) != 1 or len(outputs) != 1:
             raise InputError(f"The model must have one input and one output, got {len(inputs)} and {len(outputs)}.")

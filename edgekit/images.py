@@ -1,0 +1,175 @@
+"""Sets of images: a folder with a sub-folder per class, a folder of plain images, or an array (CIFAR-10)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.card import InputSpec
+from edgekit.errors import InputError
+from edgekit.preprocess import IMAGE_SUFFIXES, Image, crop_and_resize, read_image
+
+
+class ImageSet(Protocol):
+    """Images with classes.
+
+    Attributes:
+        labels: Class names in index order; empty if the images are unlabelled.
+        targets: (N,) int64 class index of each image; -1 where unlabelled.
+        names: What to call each image in messages: a path or "test/17".
+    """
+
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+    @property
+    def targets(self) -> NDArray[np.int64]: ...
+    @property
+    def names(self) -> Sequence[str]: ...
+
+    def image(self, index: int) -> Image:
+        """RGB uint8 (H, W, 3).
+
+        Raises:
+            InputError: The file cannot be read as an image.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class ArraySet:
+    """Images of one size in memory: `pixels` is (N, H, W, 3) RGB uint8."""
+
+    pixels: NDArray[np.uint8]
+    targets: NDArray[np.int64]
+    labels: tuple[str, ...]
+    name: str = "image"
+
+    @property
+    def names(self) -> Sequence[str]:
+        """ "name/index" of each image."""
+        return [f"{self.name}/{index}" for index in range(len(self.pixels))]
+
+    def image(self, index: int) -> Image:
+        """The image itself, a view."""
+        return self.pixels[index]
+
+    def subset(self, indices: NDArray[np.integer]) -> ArraySet:
+        """The chosen images, in that order."""
+        return ArraySet(self.pixels[indices], self.targets[indices], self.labels, self.name)
+
+
+@dataclass(frozen=True)
+class FileSet:
+    """Image files, decoded one at a time."""
+
+    paths: tuple[Path, ...]
+    targets: NDArray[np.int64]
+    labels: tuple[str, ...]
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The paths."""
+        return [str(path) for path in self.paths]
+
+    def image(self, index: int) -> Image:
+        """Decode one file."""
+        return read_image(self.paths[index])
+
+    def subset(self, indices: NDArray[np.integer]) -> FileSet:
+        """The chosen images, in that order."""
+        return FileSet(tuple(self.paths[int(i)] for i in indices), self.targets[indices], self.labels)
+
+
+def list_images(folder: str | Path) -> list[Path]:
+    """Image files anywhere below `folder`, sorted; hidden files and folders left out.
+
+    Raises:
+        InputError: No such folder, or no image in it.
+    """
+    folder = _folder(folder)
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    paths = [path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+    if not paths:
+        raise InputError(f"{folder} must hold images ({_suffixes()}), got none.")
+    return paths
+
+
+def labelled_folder(folder: str | Path) -> FileSet:
+    """`folder/<class>/*.jpg` as a labelled set; classes in alphabetical order.
+
+    Raises:
+        InputError: No such folder, fewer than two classes, or a class without an image.
+    """
+    folder = _folder(folder)
+    classes = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    if len(classes) < 2:
+        raise InputError(
+            f"{folder} must hold one sub-folder per class, at least two, got {len(classes)}.",
+            "Sort the images as <folder>/<class>/*.jpg.",
+        )
+    paths: list[Path] = []
+    targets: list[int] = []
+    for index, entry in enumerate(classes):
+        found = list_images(entry)
+        paths += found
+        targets += [index] * len(found)
+    return FileSet(tuple(paths), np.asarray(targets, np.int64), tuple(entry.name for entry in classes))
+
+
+def unlabelled_folder(folder: str | Path) -> FileSet:
+    """All images below a folder, without classes.
+
+    Raises:
+        InputError: As `list_images`.
+    """
+    paths = list_images(folder)
+    return FileSet(tuple(paths), np.full(len(paths), -1, np.int64), ())
+
+
+@dataclass
+class Prepared:
+    """Iterates over the images of a set, cropped and resized; unreadable ones are skipped and remembered.
+
+    Attributes:
+        skipped: One "X must be an image, got Y" line per image that could not be read; grows while iterating.
+    """
+
+    images: ImageSet
+    spec: InputSpec
+    skipped: list[str] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[tuple[int, Image]]:
+        """(index in the set, (height, width, 3) RGB uint8).
+
+        Raises:
+            InputError: After the last image, if not one of them could be read.
+        """
+        readable = 0
+        for index in range(len(self.images.names)):
+            try:
+                image = self.images.image(index)
+            except InputError as error:
+                self.skipped.append(error.message)
+                continue
+            readable += 1
+            yield index, crop_and_resize(image, self.spec)
+        if not readable:
+            raise InputError(f"At least one image must be readable, got none of {len(self.images.names)}.")
+
+
+def _folder(folder: str | Path) -> Path:
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder} must be a folder of images, got {'a file' if folder.exists() else 'nothing there'}."
+        )
+    return folder
+
+
+def _suffixes() -> str:
+    return ", ".join(sorted(IMAGE_SUFFIXES))

@@ -1,0 +1,37 @@
+"""Progress bars and messages on stderr, so that stdout stays for results."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+console = Console(stderr=True, highlight=False)
+
+
+def progress_bar(*fields: str, unit: str = "") -> Progress:
+    """A bar: spinner, description, bar, "done/total unit", then each of `fields`, elapsed and remaining time.
+
+    Args:
+        fields: Names of task fields to show as they are, set with `progress.update(task, name=...)`.
+        unit: What is counted.
+    """
+    columns = [
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        *(TextColumn(f"{{task.fields[{name}]}}") for name in fields),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    ]
+    return Progress(*columns, console=console)

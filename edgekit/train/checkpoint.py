@@ -1,0 +1,125 @@
+"""The `.pt` checkpoint: weights plus everything needed to use them. Loaded with `weights_only=True`, never unpickled."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edgekit.card import Architecture, InputSpec, from_plain, to_plain
+from edgekit.errors import InputError
+from edgekit.files import whole_file
+from edgekit.models import create
+
+FORMAT = "edgekit-checkpoint-1"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained float network.
+
+    Attributes:
+        architecture: Name and width.
+        stem_stride: Stride of its first convolution.
+        input: Size and normalization (float: no quantization).
+        labels: Class names in logits order.
+        state: The network's `state_dict`.
+        resume: What a training run needs to go on (optimizer state, epoch, options); None in a finished checkpoint.
+    """
+
+    architecture: Architecture
+    input: InputSpec
+    labels: tuple[str, ...]
+    state: dict[str, Tensor]
+    stem_stride: int = 2
+    resume: dict[str, Any] | None = None
+
+    def network(self) -> nn.Module:
+        """The network with its weights, in evaluation mode.
+
+        Raises:
+            InputError: The weights do not fit the architecture.
+        """
+        network = create(
+            self.architecture.name,
+            classes=len(self.labels),
+            width=self.architecture.width,
+            stem_stride=self.stem_stride,
+        )
+        try:
+            network.load_state_dict(self.state, strict=True)
+        except RuntimeError as error:
+            first = " ".join(str(error).split())[:200]
+            raise InputError(f"The checkpoint's weights must fit {self.architecture.name}, got: {first}") from error
+        return network.eval()
+
+
+def save(path: str | Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint; the file is either whole or untouched.
+
+    Raises:
+        InputError: The folder cannot be written or the disk is full.
+    """
+    content = {
+        "format": FORMAT,
+        "architecture": to_plain(checkpoint.architecture),
+        "stem_stride": checkpoint.stem_stride,
+        "input": to_plain(checkpoint.input),
+        "labels": list(checkpoint.labels),
+        "state": {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.state.items()},
+        "resume": checkpoint.resume,
+    }
+    with whole_file(path) as temporary:
+        try:
+            torch.save(content, temporary)
+        except RuntimeError as error:
+            # torch's zip writer turns a failed write (a full disk) into a RuntimeError.
+            raise OSError(28, "No space left on device") from error
+
+
+def load(path: str | Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises:
+        InputError: Not a file, not a checkpoint, or one that holds code.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(
+            f"The checkpoint {path} must be a file, got {'a folder' if path.is_dir() else 'nothing there'}."
+        )
+    if not zipfile.is_zipfile(path):
+        raise _not_ours(path, "another or a truncated file")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{path} must hold tensors and plain values only, got a pickle with code in it; it was not executed.",
+            "Use a checkpoint written by edgekit train.",
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        raise _not_ours(path, "a damaged file") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise _not_ours(path, "another PyTorch file")
+    try:
+        return Checkpoint(
+            architecture=from_plain(Architecture, content["architecture"], "architecture"),
+            stem_stride=int(content["stem_stride"]),
+            input=from_plain(InputSpec, content["input"], "input"),
+            labels=tuple(str(label) for label in content["labels"]),
+            state=content["state"],
+            resume=content["resume"],
+        )
+    except KeyError as error:
+        raise _not_ours(path, f"one without {error}") from error
+
+
+def _not_ours(path: Path, got: str) -> InputError:
+    return InputError(
+        f"{path} must be an edgekit checkpoint, got {got}.", "Make one with: edgekit train ... --out model.pt"
+    )
