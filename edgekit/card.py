@@ -161,7 +161,7 @@ class Card:
     def __post_init__(self) -> None:
         if len(self.labels) != self.output.classes:
             raise InputError(
-                f"The card must have one label per class, got {len(self.labels)} labels for {self.output.classes} classes."
+                f"The card must have one label per class, got {len(self.labels)} labels for {self.output.classes}."
             )
         if not 0.0 < self.input.crop_fraction <= 1.0:
             raise InputError(f"crop_fraction must be in (0, 1], got {self.input.crop_fraction}.")

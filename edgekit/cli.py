@@ -78,7 +78,7 @@ class LazyGroup(click.Group):
 @click.version_option(__version__, prog_name="edgekit")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error, and what libraries print.")
 def cli(debug: bool) -> None:
-    """Take an image classifier from PyTorch to a Raspberry Pi camera.
+    r"""Take an image classifier from PyTorch to a Raspberry Pi camera.
 
     \b
     Start here:   edgekit demo

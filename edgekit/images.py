@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +25,19 @@ class ImageSet(Protocol):
     """
 
     @property
-    def labels(self) -> tuple[str, ...]: ...
+    def labels(self) -> tuple[str, ...]:
+        """Class names."""
+        ...
+
     @property
-    def targets(self) -> NDArray[np.int64]: ...
+    def targets(self) -> NDArray[np.int64]:
+        """Class indices."""
+        ...
+
     @property
-    def names(self) -> Sequence[str]: ...
+    def names(self) -> Sequence[str]:
+        """Names of the images."""
+        ...
 
     def image(self, index: int) -> Image:
         """RGB uint8 (H, W, 3).
@@ -51,14 +59,14 @@ class ArraySet:
 
     @property
     def names(self) -> Sequence[str]:
-        """ "name/index" of each image."""
+        """One per image: name/index."""
         return [f"{self.name}/{index}" for index in range(len(self.pixels))]
 
     def image(self, index: int) -> Image:
         """The image itself, a view."""
-        return self.pixels[index]
+        return np.asarray(self.pixels[index], np.uint8)
 
-    def subset(self, indices: NDArray[np.integer]) -> ArraySet:
+    def subset(self, indices: NDArray[np.integer[Any]]) -> ArraySet:
         """The chosen images, in that order."""
         return ArraySet(self.pixels[indices], self.targets[indices], self.labels, self.name)
 
@@ -80,7 +88,7 @@ class FileSet:
         """Decode one file."""
         return read_image(self.paths[index])
 
-    def subset(self, indices: NDArray[np.integer]) -> FileSet:
+    def subset(self, indices: NDArray[np.integer[Any]]) -> FileSet:
         """The chosen images, in that order."""
         return FileSet(tuple(self.paths[int(i)] for i in indices), self.targets[indices], self.labels)
 

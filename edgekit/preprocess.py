@@ -34,7 +34,7 @@ def read_image(path: str | Path) -> Image:
     bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     if bgr is None:
         raise InputError(f"{path} must be an image, got {data.size} bytes that OpenCV cannot decode.")
-    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def crop_box(height: int, width: int, spec: InputSpec) -> tuple[int, int, int, int, int]:
@@ -72,7 +72,8 @@ def crop_and_resize(image: Image, spec: InputSpec, out: Image | None = None) -> 
     top, left, box_height, box_width, factor = crop_box(image.shape[0], image.shape[1], spec)
     box = image[top : top + box_height, left : left + box_width]
     if factor > 1:
-        box = cv2.resize(box, (box_width // factor, box_height // factor), interpolation=cv2.INTER_AREA)
+        shrunk = cv2.resize(box, (box_width // factor, box_height // factor), interpolation=cv2.INTER_AREA)
+        box = np.asarray(shrunk, np.uint8)
     size = (spec.width, spec.height)
     return np.asarray(cv2.resize(box, size, dst=out, interpolation=cv2.INTER_LINEAR_EXACT), np.uint8)
 

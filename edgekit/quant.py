@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 INT8_MIN, INT8_MAX = -128, 127
 
 
-def quantize(real: NDArray[np.floating], scale: float, zero_point: int) -> NDArray[np.int8]:
+def quantize(real: NDArray[np.floating[Any]], scale: float, zero_point: int) -> NDArray[np.int8]:
     """Nearest int8 code of each real value, clipped to [-128, 127]. Ties go up.
 
     The quotient is rounded to a thousandth of a step first. A pixel under mean = std = 0.5 lies exactly half-way
@@ -23,7 +25,7 @@ def dequantize(codes: NDArray[np.int8], scale: float, zero_point: int) -> NDArra
     return (np.float32(scale) * (codes.astype(np.int32) - zero_point)).astype(np.float32)
 
 
-def softmax(logits: NDArray[np.floating]) -> NDArray[np.float32]:
+def softmax(logits: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     """Probabilities over the last axis, float32."""
     shifted = np.asarray(logits, np.float32)
     exponentials = np.exp(shifted - shifted.max(axis=-1, keepdims=True))
@@ -38,7 +40,7 @@ def top_k(scores: NDArray[np.generic], k: int) -> NDArray[np.intp]:
     return np.argsort(-widened, axis=-1, kind="stable")[..., :k]
 
 
-def sqnr_db(reference: NDArray[np.floating], noisy: NDArray[np.floating]) -> float:
+def sqnr_db(reference: NDArray[np.floating[Any]], noisy: NDArray[np.floating[Any]]) -> float:
     """Signal-to-quantization-noise ratio in dB: 10 log10(sum(reference²) / sum((reference - noisy)²))."""
     signal = np.asarray(reference, np.float64)
     noise = signal - np.asarray(noisy, np.float64)

@@ -50,7 +50,8 @@ class MobileNetV1(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, classes) of normalized images (N, 3, H, W)."""
-        return self.classifier(self.features(images).mean((2, 3)))
+        logits: Tensor = self.classifier(self.features(images).mean((2, 3)))
+        return logits
 
 
 def _initialize(network: nn.Module) -> None:

@@ -59,7 +59,8 @@ class InvertedResidual(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, inputs, H, W) to (N, outputs, H / stride, W / stride)."""
-        return images + self.conv(images) if self.has_residual else self.conv(images)
+        projected: Tensor = self.conv(images)
+        return images + projected if self.has_residual else projected
 
 
 class MobileNetV2(nn.Module):
@@ -90,7 +91,8 @@ class MobileNetV2(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, classes) of normalized images (N, 3, H, W)."""
         pooled = nn.functional.adaptive_avg_pool2d(self.features(images), 1)
-        return self.classifier(torch.flatten(pooled, 1))
+        logits: Tensor = self.classifier(torch.flatten(pooled, 1))
+        return logits
 
 
 def _initialize(network: nn.Module) -> None:

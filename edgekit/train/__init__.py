@@ -1,0 +1,1 @@
+"""Training: data, pretrained weights, the loop, checkpoints."""

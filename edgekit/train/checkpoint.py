@@ -1,4 +1,4 @@
-"""The `.pt` checkpoint: weights plus everything needed to use them. Loaded with `weights_only=True`, never unpickled."""
+"""The `.pt` checkpoint: weights and everything needed to use them. Read with `weights_only=True`: no code runs."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""The host side: export, convert, quantize, verify, report."""
