@@ -171,8 +171,8 @@ class Card:
             raise InputError(f"std must be positive, got {self.input.std}.")
 
     def to_json(self) -> str:
-        """Canonical JSON: sorted keys, UTF-8, one trailing newline."""
-        return json.dumps(to_plain(self), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+        """Canonical JSON: sorted keys, no spaces, UTF-8, one trailing newline."""
+        return json.dumps(to_plain(self), sort_keys=True, ensure_ascii=False, separators=(",", ":")) + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Card:
@@ -203,7 +203,8 @@ def to_plain(value: Any) -> Any:
         return [to_plain(item) for item in value]
     if isinstance(value, dict):
         return {key: to_plain(item) for key, item in value.items()}
-    return value
+    # A str enum would be pickled as code by checkpoints.
+    return value.value if isinstance(value, StrEnum) else value
 
 
 def from_plain(kind: Any, value: Any, where: str) -> Any:

@@ -47,6 +47,10 @@ class ImageSet(Protocol):
         """
         ...
 
+    def subset(self, indices: NDArray[np.integer[Any]]) -> ImageSet:
+        """The chosen images, in that order."""
+        ...
+
 
 @dataclass(frozen=True)
 class ArraySet:

@@ -1,0 +1,142 @@
+"""Calibration: the distribution of every activation over real images, and the ranges that follow from it.
+
+The result does not depend on the order of the images, and memory does not grow with their number.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from numpy.typing import NDArray
+
+from edgekit.errors import InputError
+from edgekit_quantize.graph import Graph
+from edgekit_quantize.recipe import RangeRule
+
+HALF_BINS = 2048
+# Fractions of the observed range that the MSE search tries. Below 0.3 no distribution of a trained network was best.
+_FRACTIONS = np.linspace(0.3, 1.0, 71)
+
+
+@dataclass(frozen=True)
+class Range:
+    """Real values that the int8 codes of a tensor span; low ≤ 0 ≤ high, low < high."""
+
+    low: float
+    high: float
+
+
+@dataclass
+class Histogram:
+    """Counts over bins of width 2**exponent anchored at zero, for values in [-2048, 2048) bins.
+
+    When a value does not fit, the bins are merged in pairs. Merging is exact, hence the counts depend on the set of
+    values only, not on the order in which they came.
+    """
+
+    counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(2 * HALF_BINS, np.int64))
+    exponent: int = -100
+    low: float = 0.0
+    high: float = 0.0
+
+    def add(self, values: NDArray[np.float32]) -> None:
+        """Count float32 values of any shape."""
+        self.low, self.high = min(self.low, float(values.min())), max(self.high, float(values.max()))
+        self._widen(max(-self.low, self.high))
+        bins = np.floor(values.ravel() * np.float32(2.0**-self.exponent)).astype(np.int32)
+        bins += HALF_BINS
+        self.counts += np.bincount(bins, minlength=2 * HALF_BINS)
+
+    def centers(self) -> NDArray[np.float64]:
+        """Middle value of each bin."""
+        return (np.arange(-HALF_BINS, HALF_BINS) + 0.5) * 2.0**self.exponent
+
+    def _widen(self, magnitude: float) -> None:
+        if not self.counts.any():
+            self.exponent = -100
+        while magnitude >= HALF_BINS * 2.0**self.exponent:
+            if self.counts.any():
+                merged = self.counts.reshape(-1, 2).sum(axis=1)
+                self.counts = np.zeros_like(self.counts)
+                self.counts[HALF_BINS // 2 : HALF_BINS // 2 + HALF_BINS] = merged
+            self.exponent += 1
+
+
+def collect(float_model: bytes, inputs: Iterable[NDArray[np.float32]], threads: int) -> dict[str, Histogram]:
+    """Run the float network and count the values of every activation.
+
+    Args:
+        float_model: A float TFLite flatbuffer.
+        inputs: Normalized images, each (height, width, 3) float32.
+        threads: Of the interpreter.
+
+    Returns:
+        Tensor name to histogram.
+
+    Raises:
+        InputError: No image, or a tensor holds NaN or infinity (it is named).
+    """
+    with warnings.catch_warnings():
+        # It warns that keeping all tensors costs memory: that is the purpose here.
+        warnings.simplefilter("ignore", UserWarning)
+        interpreter = Interpreter(
+            model_content=float_model,
+            num_threads=threads,
+            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+            experimental_preserve_all_tensors=True,
+        )
+    interpreter.allocate_tensors()
+    details = {detail["name"]: detail["index"] for detail in interpreter.get_tensor_details()}
+    indices = {name: details[name] for name in Graph(float_model).activations()}
+    histograms = {name: Histogram() for name in indices}
+    images = 0
+    for pixels in inputs:
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], pixels[None])
+        interpreter.invoke()
+        for name, index in indices.items():
+            values = interpreter.get_tensor(index)
+            if not np.isfinite(values.sum(dtype=np.float64)):
+                raise InputError(f"Activations must be finite, got NaN or infinity in tensor {name}.", "Train again.")
+            histograms[name].add(values)
+        images += 1
+    if not images:
+        raise InputError("Calibration must see at least one image, got none.", "Check --calibration.")
+    return histograms
+
+
+def choose_range(histogram: Histogram, rule: RangeRule) -> Range:
+    """The range of a tensor by `rule`; zero is always inside, and an all-zero tensor gets [0, 1]."""
+    low, high = histogram.low, histogram.high
+    if low == high:
+        return Range(0.0, 1.0)
+    if rule is RangeRule.MINMAX:
+        return Range(low, high)
+    return _mse_optimal(histogram)
+
+
+def _mse_optimal(histogram: Histogram) -> Range:
+    """The range whose 256 codes give the least mean squared error, both ends searched in turn."""
+    occupied = np.flatnonzero(histogram.counts)
+    values, weights = histogram.centers()[occupied], histogram.counts[occupied].astype(np.float64)
+    both = [_error(values, weights, f * histogram.low, f * histogram.high) for f in _FRACTIONS]
+    start = float(_FRACTIONS[int(np.argmin(both))])
+    low, high = start * histogram.low, start * histogram.high
+    if low < 0.0:
+        low = _best([(_error(values, weights, f * histogram.low, high), f * histogram.low) for f in _FRACTIONS])
+    if high > 0.0:
+        high = _best([(_error(values, weights, low, f * histogram.high), f * histogram.high) for f in _FRACTIONS])
+    return Range(low, high)
+
+
+def _best(candidates: list[tuple[float, float]]) -> float:
+    return float(min(candidates)[1])
+
+
+def _error(values: NDArray[np.float64], weights: NDArray[np.float64], low: float, high: float) -> float:
+    scale = (high - low) / 255.0
+    codes = np.clip(np.round(values / scale), np.round(low / scale), np.round(high / scale))
+    return float(np.sum(weights * (values - codes * scale) ** 2))

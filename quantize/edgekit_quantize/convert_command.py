@@ -1,0 +1,126 @@
+"""`edgekit convert`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgekit.errors import InputError
+
+if TYPE_CHECKING:
+    from edgekit_quantize.convert import Conversion
+
+
+class Triple(click.ParamType[tuple[float, float, float]]):
+    """One number for all channels, or three separated by commas (R,G,B)."""
+
+    name = "R,G,B"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse "0.5" or "0.485,0.456,0.406"."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            numbers = [float(part) for part in str(value).split(",")]
+        except ValueError:
+            numbers = []
+        if len(numbers) == 1:
+            numbers *= 3
+        if len(numbers) != 3:
+            self.fail(f"must be one number or three separated by commas, got {value!r}", param, ctx)
+        return tuple(numbers)
+
+
+@click.command(epilog="The model is checked stage by stage; nothing is written unless every check passes.")
+@click.argument("source")
+@click.option("--calibration", required=True, metavar="DIR", help="Folder of typical images, labels not needed.")
+@click.option("--out", required=True, metavar="FILE", help="The .tflite to write.")
+@click.option("--recipe", default="int8", metavar="NAME|FILE", help="int8, int8-minmax, or your own .toml.")
+@click.option("--name", default=None, help="Name of the model in its card.  [default: the output's file name]")
+@click.option("--onnx", "onnx_out", default=None, metavar="FILE", help="Keep the ONNX file here as well.")
+@click.option("--mean", type=Triple(), default=None, help="Of an .onnx model, pixels scaled to 0…1.  [default: 0.5]")
+@click.option("--std", type=Triple(), default=None, help="Likewise.  [default: 0.5]")
+@click.option("--crop", type=float, default=None, help="Likewise: centred part of the image used.  [default: 1.0]")
+@click.option("--labels", default=None, metavar="FILE", help="Likewise: class names, one per line.")
+@click.option("--seed", default=0, show_default=True, help="Of the choice of calibration images.")
+@click.option("--threads", default=2, show_default=True, type=click.IntRange(1, 256))
+def command(source: str, calibration: str, out: str, onnx_out: str | None, **options: Any) -> None:
+    r"""Convert SOURCE to one fully-int8, self-describing .tflite.
+
+    SOURCE is a checkpoint (model.pt), an ONNX file (model.onnx), or mobilenet_v2:imagenet.
+
+    \b
+    Examples:
+      edgekit convert model.pt --calibration photos/ --out model.tflite
+      edgekit convert mobilenet_v2:imagenet --calibration photos/ --out imagenet.tflite
+      edgekit convert net.onnx --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --labels names.txt \
+        --calibration photos/ --out net.tflite
+    """
+    from pathlib import Path
+
+    from edgekit import bundle
+    from edgekit.files import check_writable
+    from edgekit.images import unlabelled_folder
+    from edgekit_quantize.recipe import load_recipe
+
+    if not out.endswith(".tflite"):
+        raise InputError(f"--out must end in .tflite, got {out}.")
+    recipe = load_recipe(options["recipe"])
+    images = unlabelled_folder(calibration)
+    labels = _read_labels(options["labels"])
+    for path in filter(None, (out, onnx_out)):
+        check_writable(path)
+
+    from edgekit.progress import console
+    from edgekit_quantize.convert import convert_file
+    from edgekit_quantize.source import ForeignOptions
+
+    foreign = ForeignOptions(options["mean"], options["std"], options["crop"], labels)
+    if source.endswith(".onnx") and options["mean"] is None:
+        console.print("[yellow]No --mean given: assuming mean = std = 0.5 (pixels from -1 to 1).[/yellow]")
+    result = convert_file(
+        source,
+        foreign,
+        images,
+        recipe,
+        name=options["name"] or Path(out).stem,
+        onnx_out=Path(onnx_out) if onnx_out else None,
+        seed=options["seed"],
+        threads=options["threads"],
+    )
+    bundle.write(out, result.data)
+    show(result, out)
+
+
+def show(result: Conversion, out: str) -> None:
+    """Print the stages, their checks and the file."""
+    from rich.table import Table
+
+    from edgekit.progress import console
+
+    table = Table("stage", "seconds", "check", title=f"Converted to {out}")
+    checks = {c.name: f"max abs error {c.error:.1e} (bound {c.bound:.1e}, n = {c.images})" for c in result.comparisons}
+    checks["verify and seal"] = f"logits SQNR {result.sqnr_db:.1f} dB, same top-1 as float {result.agreement:.1%}"
+    for stage, seconds in result.seconds.items():
+        table.add_row(stage, f"{seconds:.1f}", checks.get(stage, ""))
+    table.add_row("total", f"{sum(result.seconds.values()):.1f}", f"{len(result.data) / 1e6:.2f} MB", style="bold")
+    console.print(table)
+    for line in result.warnings:
+        console.print(f"[yellow]{line}[/yellow]")
+    if result.skipped:
+        console.print(f"[yellow]{len(result.skipped)} calibration images skipped:[/yellow]")
+        for line in result.skipped[:10]:
+            console.print(f"  {line}", markup=False)
+
+
+def _read_labels(path: str | None) -> tuple[str, ...] | None:
+    from pathlib import Path
+
+    if path is None:
+        return None
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--labels must be a readable text file, got {path}: {error}.") from error
+    return tuple(line.strip() for line in lines if line.strip())

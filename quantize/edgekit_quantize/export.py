@@ -1,0 +1,142 @@
+"""PyTorch to ONNX, and reading a foreign ONNX file. Either way the result is a checked ONNX classifier."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from onnx import helper, shape_inference
+from torch import nn
+
+from edgekit.card import InputSpec
+from edgekit.errors import InputError
+
+OPSET = 18
+
+
+def export_onnx(network: nn.Module, spec: InputSpec, path: Path) -> None:
+    """Write `network` (evaluation mode, batch normalization folded by the exporter) as ONNX.
+
+    Input `image` (1, 3, height, width) float32 normalized RGB; output `logits` (1, classes).
+    """
+    example = torch.zeros(1, 3, spec.height, spec.width)
+    # The exporter reports its steps on stdout and warns of operators of packages that are not installed.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network.eval(),
+            (example,),
+            str(path),
+            dynamo=True,
+            external_data=False,
+            input_names=["image"],
+            output_names=["logits"],
+            opset_version=OPSET,
+            verbose=False,
+        )
+
+
+def torch_logits(network: nn.Module, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Logits (N, classes) of normalized images (N, height, width, 3)."""
+    batch = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+    with torch.inference_mode():
+        return network.eval()(batch).numpy().astype(np.float32)
+
+
+def onnx_logits(path: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Logits (N, classes) of normalized images (N, height, width, 3), one at a time under onnxruntime."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    rows = [session.run(None, {name: image.transpose(2, 0, 1)[None]})[0] for image in images]
+    return np.concatenate(rows).astype(np.float32)
+
+
+def import_onnx(source: Path, path: Path) -> tuple[int, int, int]:
+    """Check a foreign ONNX classifier and write it to `path` with batch size 1.
+
+    Returns:
+        (height, width, classes)
+
+    Raises:
+        InputError: Not ONNX, or not one image (N, 3, height, width) in and one vector (N, classes) out.
+    """
+    model = _load(source)
+    inputs = _real_inputs(model)
+    if len(inputs) != 1 or len(model.graph.output) != 1:
+        raise InputError(
+            f"{source} must have one input and one output, got {len(inputs)} and {len(model.graph.output)}."
+        )
+    _fix_batch(model, inputs[0])
+    shape = _shape(inputs[0])
+    if inputs[0].type.tensor_type.elem_type != onnx.TensorProto.FLOAT or len(shape) != 4 or shape[1] != 3:
+        raise InputError(
+            f"{source} must take a float image (1, 3, height, width), got {inputs[0].name} {_describe(inputs[0])}.",
+            "Export the network with channels first and three colours.",
+        )
+    if not isinstance(shape[2], int) or not isinstance(shape[3], int):
+        raise InputError(
+            f"{source} must have an input of fixed height and width, got {_describe(inputs[0])}.",
+            "Export it without dynamic axes.",
+        )
+    model = _infer(model, source)
+    output = _shape(model.graph.output[0])
+    if len(output) != 2 or not isinstance(output[1], int):
+        raise InputError(f"{source} must give a class vector (1, classes), got {_describe(model.graph.output[0])}.")
+    onnx.save(model, str(path))
+    return shape[2], shape[3], output[1]
+
+
+def _load(source: Path) -> onnx.ModelProto:
+    if not source.is_file():
+        raise InputError(f"The model {source} must be a file, got nothing there.")
+    try:
+        model = onnx.load(str(source))
+        onnx.checker.check_model(model)
+    except Exception as error:  # protobuf and the checker have no common base
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"{source} must be an ONNX model, got: {first}") from error
+    return model
+
+
+def _real_inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    # Before IR version 4, weights were listed among the inputs.
+    weights = {tensor.name for tensor in model.graph.initializer}
+    return [value for value in model.graph.input if value.name not in weights]
+
+
+def _fix_batch(model: onnx.ModelProto, value: onnx.ValueInfoProto) -> None:
+    """A free batch size becomes 1: the device sees one frame at a time."""
+    dims = value.type.tensor_type.shape.dim
+    if len(dims) and not (dims[0].HasField("dim_value") and dims[0].dim_value == 1):
+        dims[0].dim_value = 1
+        for other in [*model.graph.value_info, *model.graph.output]:
+            other.type.tensor_type.ClearField("shape")
+
+
+def _infer(model: onnx.ModelProto, source: Path) -> onnx.ModelProto:
+    try:
+        return shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
+    except shape_inference.InferenceError as error:
+        first = str(error).strip().splitlines()[0]
+        raise InputError(f"{source} must be a consistent graph, got: {first}") from error
+
+
+def _shape(value: onnx.ValueInfoProto) -> list[int | str]:
+    dims = value.type.tensor_type.shape.dim
+    return [dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?" for dim in dims]
+
+
+def _describe(value: onnx.ValueInfoProto) -> str:
+    kind = helper.tensor_dtype_to_string(value.type.tensor_type.elem_type).rpartition(".")[2]
+    return f"({', '.join(map(str, _shape(value)))}) {kind}"

@@ -1,0 +1,58 @@
+"""Golden samples: small real images and the exact codes that the finished model gives for them."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.card import GoldenSample, InputSpec
+from edgekit.preprocess import Image, crop_and_resize, quantization_table, to_int8
+from edgekit.runtime import Kernels, Network
+
+COUNT = 4
+# Short side of a golden image in pixels: small enough that four of them weigh a few per cent of a model, and unlike
+# most input sizes, so that the replay covers cropping and resizing as well.
+_SHORT_SIDE = 60
+# Builtin kernels round differently on other processors. Their distance from XNNPACK's result is the measure of that
+# noise; on MobileNetV2 the spread between processors stayed below half of it, and never below 8 codes is demanded.
+_MIN_BOUND = 8
+
+
+def make_golden(model: bytes, spec: InputSpec, images: list[Image]) -> tuple[list[GoldenSample], dict[str, bytes], int]:
+    """Record what `model` gives for `images` under both sets of kernels.
+
+    Args:
+        model: The int8 flatbuffer.
+        spec: Its input, quantized.
+        images: RGB uint8 (H, W, 3) of any size, at least one.
+
+    Returns:
+        (samples, PNG bytes by name, bound in codes for builtin kernels on other processors)
+    """
+    networks = {kernels: Network(model, 1, kernels) for kernels in Kernels}
+    table = quantization_table(spec)
+    samples, files, distance = [], {}, 0
+    for number, image in enumerate(images[:COUNT]):
+        small = _shrink(image)
+        name = f"golden/{number}.png"
+        _, png = cv2.imencode(".png", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 9])
+        codes = to_int8(crop_and_resize(small, spec), table)
+        exact, builtin = networks[Kernels.XNNPACK].run(codes), networks[Kernels.BUILTIN].run(codes)
+        distance = max(distance, int(np.abs(exact.astype(int) - builtin.astype(int)).max()))
+        samples.append(GoldenSample(image=name, xnnpack=_ints(exact), builtin=_ints(builtin)))
+        files[name] = png.tobytes()
+    return samples, files, max(_MIN_BOUND, 2 * distance)
+
+
+def _shrink(image: Image) -> Image:
+    height, width = image.shape[:2]
+    ratio = _SHORT_SIDE / min(height, width)
+    if ratio >= 1.0:
+        return image
+    size = (max(1, round(width * ratio)), max(1, round(height * ratio)))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _ints(codes: NDArray[np.int8]) -> tuple[int, ...]:
+    return tuple(int(code) for code in codes)

@@ -1,0 +1,142 @@
+"""Reading and editing TFLite flatbuffers through the schema's own object API. No TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from numpy.typing import NDArray
+
+# Operators that carry weights: index of the weight's output-channel axis (TFLite specification, quantized operators).
+CHANNEL_AXIS = {
+    schema.BuiltinOperator.CONV_2D: 0,
+    schema.BuiltinOperator.DEPTHWISE_CONV_2D: 3,
+    schema.BuiltinOperator.FULLY_CONNECTED: 0,
+}
+_NUMPY_TYPE = {
+    schema.TensorType.FLOAT32: np.float32,
+    schema.TensorType.INT8: np.int8,
+    schema.TensorType.INT32: np.int32,
+    schema.TensorType.INT64: np.int64,
+}
+_OPERATOR_NAME = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+_TYPE_NAME = {value: name for name, value in vars(schema.TensorType).items() if not name.startswith("_")}
+
+
+def name_of(tensor: Any) -> str:
+    """A tensor's name as text."""
+    return tensor.name.decode() if isinstance(tensor.name, bytes) else str(tensor.name)
+
+
+def unpack(flatbuffer: bytes) -> Any:
+    """The mutable object tree (`ModelT`) of a TFLite flatbuffer."""
+    return schema.ModelT.InitFromPackedBuf(flatbuffer, 0)
+
+
+def pack(model: Any) -> bytes:
+    """The flatbuffer of an object tree."""
+    builder = flatbuffers.Builder(1 << 20)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One operator with weights, in execution order.
+
+    Attributes:
+        operator: Name as in the schema, such as "CONV_2D".
+        inputs: Name of its activation input.
+        output: Name of its output tensor.
+        weight: Name of the weight tensor.
+        bias: Name of the bias tensor, or None.
+        channel_axis: Axis of `weight` that counts output channels.
+    """
+
+    operator: str
+    inputs: str
+    output: str
+    weight: str
+    bias: str | None
+    channel_axis: int
+
+
+class Graph:
+    """Read access to the main subgraph of a flatbuffer."""
+
+    def __init__(self, flatbuffer: bytes) -> None:
+        self._model = unpack(flatbuffer)
+        self._subgraph = self._model.subgraphs[0]
+        self._index = {name_of(tensor): i for i, tensor in enumerate(self._subgraph.tensors)}
+
+    @property
+    def input(self) -> str:
+        """Name of the input tensor."""
+        return self._name(self._subgraph.inputs[0])
+
+    @property
+    def output(self) -> str:
+        """Name of the output tensor."""
+        return self._name(self._subgraph.outputs[0])
+
+    def operators(self) -> list[str]:
+        """Operator names in execution order."""
+        return [self._operator_name(operator) for operator in self._subgraph.operators]
+
+    def activations(self) -> list[str]:
+        """Names of the float tensors that are computed (constants left out), the input first."""
+        produced = [self._subgraph.inputs[0]]
+        for operator in self._subgraph.operators:
+            produced += list(operator.outputs)
+        float32 = schema.TensorType.FLOAT32
+        return [self._name(i) for i in produced if self._subgraph.tensors[i].type == float32]
+
+    def layers(self) -> Iterator[Layer]:
+        """The operators with weights."""
+        for operator in self._subgraph.operators:
+            code = self._builtin_code(operator)
+            if code not in CHANNEL_AXIS:
+                continue
+            indices = list(operator.inputs)
+            has_bias = len(indices) > 2 and indices[2] >= 0
+            yield Layer(
+                operator=_OPERATOR_NAME[code],
+                inputs=self._name(indices[0]),
+                output=self._name(operator.outputs[0]),
+                weight=self._name(indices[1]),
+                bias=self._name(indices[2]) if has_bias else None,
+                channel_axis=CHANNEL_AXIS[code],
+            )
+
+    def rank(self, name: str) -> int:
+        """Number of axes of a tensor."""
+        return len(self._subgraph.tensors[self._index[name]].shape)
+
+    def constant(self, name: str) -> NDArray[Any]:
+        """Values of a constant tensor, in its shape."""
+        tensor = self._subgraph.tensors[self._index[name]]
+        data = np.asarray(self._model.buffers[tensor.buffer].data, np.uint8)
+        return data.view(_NUMPY_TYPE[tensor.type]).reshape(tensor.shape)
+
+    def float_tensors(self) -> list[str]:
+        """Names of tensors that hold floating-point values."""
+        return [
+            name_of(tensor)
+            for tensor in self._subgraph.tensors
+            if _TYPE_NAME[tensor.type] in ("FLOAT16", "FLOAT32", "FLOAT64", "BFLOAT16")
+        ]
+
+    def _name(self, index: int) -> str:
+        return name_of(self._subgraph.tensors[index])
+
+    def _builtin_code(self, operator: Any) -> int:
+        code = self._model.operatorCodes[operator.opcodeIndex]
+        # Old writers fill the 8-bit field only (codes up to 127), new ones both.
+        return max(int(code.builtinCode), int(code.deprecatedBuiltinCode))
+
+    def _operator_name(self, operator: Any) -> str:
+        return _OPERATOR_NAME[self._builtin_code(operator)]

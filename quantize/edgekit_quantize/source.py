@@ -1,0 +1,104 @@
+"""What can be converted: an edgekit checkpoint, a known network by name, or an ONNX file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import nn
+
+from edgekit.card import Architecture, InputSpec
+from edgekit.errors import InputError
+from edgekit.files import sha256
+from edgekit.train import checkpoint as checkpoints
+from edgekit_quantize.export import export_onnx, import_onnx
+
+IMAGENET_NAME = "mobilenet_v2:imagenet"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A float classifier as ONNX, ready for conversion.
+
+    Attributes:
+        onnx: The file.
+        network: The PyTorch network it was exported from; None for a foreign ONNX file.
+        architecture: For the card.
+        input: Size and normalization, not quantized.
+        labels: Class names in logits order.
+        sha256: Hash of the checkpoint or of the foreign file.
+    """
+
+    onnx: Path
+    network: nn.Module | None
+    architecture: Architecture
+    input: InputSpec
+    labels: tuple[str, ...]
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ForeignOptions:
+    """What an ONNX file does not say about itself. None: the default.
+
+    Attributes:
+        mean: Per channel, as in `InputSpec`.
+        std: Likewise.
+        crop_fraction: Likewise.
+        labels: Class names.
+    """
+
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    crop_fraction: float | None = None
+    labels: tuple[str, ...] | None = None
+
+    def given(self) -> bool:
+        """Whether any was set."""
+        return any(value is not None for value in (self.mean, self.std, self.crop_fraction, self.labels))
+
+
+def open_source(text: str, onnx: Path, options: ForeignOptions) -> Source:
+    """Bring what the user named into ONNX form.
+
+    Args:
+        text: Path of a .pt or .onnx file, or "mobilenet_v2:imagenet".
+        onnx: Where to write the ONNX file.
+        options: For an ONNX file only.
+
+    Raises:
+        InputError: It cannot be read or used; or options for a checkpoint, which knows its own.
+    """
+    if text.lower().endswith(".onnx"):
+        return _from_onnx(Path(text), onnx, options)
+    if options.given():
+        raise InputError(
+            "--mean, --std, --crop and --labels must go with an .onnx file, got them with a checkpoint, "
+            "which knows its own."
+        )
+    if ":" in text and not Path(text).exists():
+        if text != IMAGENET_NAME:
+            raise InputError(f"A network's name must be {IMAGENET_NAME}, got {text!r}.")
+        from edgekit.train.weights import imagenet_checkpoint
+
+        loaded, digest = imagenet_checkpoint()
+    else:
+        loaded, digest = checkpoints.load(text), sha256(text)
+    network = loaded.network()
+    export_onnx(network, loaded.input, onnx)
+    return Source(onnx, network, loaded.architecture, loaded.input, loaded.labels, digest)
+
+
+def _from_onnx(path: Path, onnx: Path, options: ForeignOptions) -> Source:
+    height, width, classes = import_onnx(path, onnx)
+    labels = options.labels or tuple(f"class {index}" for index in range(classes))
+    if len(labels) != classes:
+        raise InputError(f"--labels must name {classes} classes, one per line, got {len(labels)}.")
+    spec = InputSpec(height=height, width=width)
+    if options.mean is not None:
+        spec = replace(spec, mean=options.mean)
+    if options.std is not None:
+        spec = replace(spec, std=options.std)
+    if options.crop_fraction is not None:
+        spec = replace(spec, crop_fraction=options.crop_fraction)
+    return Source(onnx, None, Architecture("onnx", 0.0), spec, labels, sha256(path))

@@ -1,0 +1,72 @@
+"""ONNX to float TFLite through onnx2tf and TensorFlow, in a process of its own.
+
+The process boundary keeps TensorFlow's memory, its messages and onnx2tf's sys.exit() away from the rest, and gives
+onnx2tf a working directory in which it finds the sample images it would otherwise download.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.errors import InputError
+from edgekit.runtime import Kernels, Network
+
+# onnx2tf looks for this file in its working directory and downloads it when it is absent.
+SAMPLE_FILE = "calibration_image_sample_data_20x128x128x3_float32.npy"
+_SAMPLE_SHAPE = (20, 128, 128, 3)
+
+
+def convert_onnx(onnx_path: Path, pixels: NDArray[np.uint8]) -> bytes:
+    """Float TFLite flatbuffer of an ONNX classifier; input (1, height, width, 3), output (1, classes).
+
+    Args:
+        onnx_path: A checked ONNX file with batch size 1.
+        pixels: (N, height, width, 3) RGB uint8, the user's own images, on which onnx2tf compares its layers.
+
+    Raises:
+        InputError: onnx2tf or TensorFlow cannot convert the graph; its last words are quoted.
+    """
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as scratch:
+        folder = Path(scratch)
+        np.save(folder / SAMPLE_FILE, _sample_images(pixels))
+        target = folder / "float.tflite"
+        worker = [sys.executable, "-m", "edgekit_quantize.tflite_worker", str(onnx_path.resolve()), str(target)]
+        environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_USE_LEGACY_KERAS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        # The console script onnxsim lies beside the interpreter, which need not be on PATH.
+        environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
+        done = subprocess.run(  # noqa: S603 - our own module
+            worker, cwd=folder, env=environment, capture_output=True, text=True, errors="replace", check=False
+        )
+        if done.returncode or not target.is_file():
+            raise InputError(
+                f"The ONNX graph must be convertible by onnx2tf, got: {_last_words(done.stdout + done.stderr)}",
+                "See the whole output with: onnx2tf -i MODEL.onnx",
+            )
+        return target.read_bytes()
+
+
+def tflite_logits(model: bytes, images: NDArray[np.float32], threads: int) -> NDArray[np.float32]:
+    """Logits (N, classes) of normalized images (N, height, width, 3) under a float TFLite model."""
+    network = Network(model, threads, Kernels.XNNPACK)
+    return np.stack([network.run(image) for image in images]).astype(np.float32)
+
+
+def _sample_images(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The user's images in the shape and range (0 … 1) that onnx2tf expects, repeated to fill it."""
+    count, height, width, _ = _SAMPLE_SHAPE
+    chosen = [pixels[i % len(pixels)] for i in range(count)]
+    return np.stack([cv2.resize(image, (width, height)) for image in chosen]).astype(np.float32) / 255.0
+
+
+def _last_words(output: str) -> str:
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    errors = [line for line in lines if "error" in line.lower()]
+    return (errors or lines or ["no message"])[-1][:300]

@@ -1,0 +1,33 @@
+"""The process behind `tflite.convert_onnx`: python -m edgekit_quantize.tflite_worker IN.onnx OUT.tflite.
+
+onnx2tf builds a Keras model in memory and is stopped there: its own SavedModel, float16 and float32 files cost most of
+its time and are not needed. TFLiteConverter then runs once.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+
+def main(source: str, target: str) -> None:
+    """Convert and write the flatbuffer."""
+    import onnx2tf
+    import tensorflow as tf
+
+    model = onnx2tf.convert(
+        input_onnx_file_path=source,
+        output_folder_path="unused",
+        disable_model_save=True,
+        onnxruntime_output_memmap=False,
+        non_verbose=True,
+        verbosity="error",
+    )
+    signature = tf.TensorSpec(model.inputs[0].shape, tf.float32, name="image")
+    function = tf.function(lambda image: {"logits": model(image, training=False)}).get_concrete_function(signature)
+    flatbuffer = tf.lite.TFLiteConverter.from_concrete_functions([function], model).convert()
+    Path(target).write_bytes(flatbuffer)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
