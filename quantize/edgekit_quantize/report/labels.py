@@ -1,0 +1,99 @@
+"""Whose class is whose: checkpoint, card and image folder are matched by the **names** of the classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.card import Card
+from edgekit.errors import InputError
+from edgekit.images import FileSet, ImageSet, labelled_folder
+from edgekit.train.checkpoint import Checkpoint
+
+_NAMED = 5
+
+
+def held_out_folder(folder: str | Path) -> FileSet:
+    """The labelled images of `folder/val`, else `folder/test`, else `folder` itself.
+
+    Raises:
+        InputError: As `labelled_folder`.
+    """
+    folder = Path(folder)
+    for name in ("val", "test"):
+        if (folder / name).is_dir():
+            return labelled_folder(folder / name)
+    return labelled_folder(folder)
+
+
+def check_same_task(checkpoint: Checkpoint, card: Card) -> None:
+    """Make sure that both models answer the same question about the same crop.
+
+    Mean and standard deviation may differ: each model gets its own normalization of the same pixels.
+
+    Raises:
+        InputError: Other classes, another order of classes, another input size or crop.
+    """
+    _check_classes(checkpoint.labels, card.labels)
+    for name in ("height", "width", "crop_fraction", "resize"):
+        ours, theirs = getattr(card.input, name), getattr(checkpoint.input, name)
+        if ours != theirs:
+            raise InputError(
+                f"The checkpoint's input {name} must be the model's, {ours}, got {theirs}.",
+                "Give the checkpoint that the model was converted from.",
+            )
+
+
+def targets_by_name(images: ImageSet, labels: tuple[str, ...]) -> NDArray[np.int64]:
+    """The class of each image as an index into the model's `labels`; the set may hold fewer classes, in any order.
+
+    Returns:
+        (N,) int64.
+
+    Raises:
+        InputError: An image without a class, a class that the model does not know, or one that it has twice.
+    """
+    targets = np.asarray(images.targets, np.int64)
+    if not len(targets) or targets.min() < 0 or targets.max() >= len(images.labels):
+        raise InputError(
+            "Every image must have a class, got some without (or no image at all).",
+            "Sort the images as <folder>/<class>/*.jpg.",
+        )
+    if tuple(images.labels) == labels:
+        return targets
+    if unknown := [label for label in images.labels if label not in labels]:
+        raise InputError(
+            f"The image classes must be among the model's {len(labels)} ({_some(labels)}), got {_some(unknown)}.",
+            "Rename or remove those folders.",
+        )
+    if double := [label for label in images.labels if labels.count(label) > 1]:
+        raise InputError(f"A class name must stand once in the model's labels, got {_some(double)} twice or more.")
+    return np.asarray([labels.index(label) for label in images.labels], np.int64)[targets]
+
+
+def _check_classes(theirs: tuple[str, ...], ours: tuple[str, ...]) -> None:
+    if theirs == ours:
+        return
+    remedy = "Give the checkpoint that the model was converted from."
+    extra = [label for label in theirs if label not in ours]
+    missing = [label for label in ours if label not in theirs]
+    if extra or missing:
+        raise InputError(
+            f"The checkpoint's {len(theirs)} classes must be the model's {len(ours)}, got "
+            f"{_some(extra) or 'none'} only in the checkpoint and {_some(missing) or 'none'} only in the model.",
+            remedy,
+        )
+    if len(theirs) != len(ours):
+        raise InputError(f"The checkpoint must have {len(ours)} classes, got {len(theirs)}.", remedy)
+    moved = [f"{i}: {a} ≠ {b}" for i, (a, b) in enumerate(zip(theirs, ours, strict=True)) if a != b]
+    raise InputError(f"The checkpoint's classes must be in the model's order, got {_some(moved)}.", remedy)
+
+
+def _some(names: Iterable[str]) -> str:
+    """The first few of many names."""
+    names = list(names)
+    tail = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + tail

@@ -1,0 +1,181 @@
+"""The report's plots as SVG data URIs: drawn with matplotlib's figures directly, so no window system, no global state.
+
+Colours are Okabe and Ito's (2008), which colour-blind readers can tell apart; float and int8 differ in shape as well.
+Each plot is drawn small, so that a phone shows it at nearly full size.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from edgekit_quantize.report.document import ClassRow, Document, Stage
+
+FLOAT, INT8, INK, FAINT = "#0072B2", "#D55E00", "#1f2933", "#d5dbe1"
+MOST_CLASSES = 30
+_WIDTH = 5.0
+_STYLE = {
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.edgecolor": "#8894a0",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.7,
+    "legend.frameon": False,
+    "figure.facecolor": "white",
+    # Without a salt, matplotlib makes up random ids: two reports of the same data would differ.
+    "svg.hashsalt": "edgekit",
+}
+
+
+def draw_all(document: Document, truth: NDArray[np.float64]) -> dict[str, str]:
+    """Every plot that the document has data for, as data URIs by name.
+
+    Args:
+        document: The report.
+        truth: (N, 2) softmax of the true class under float and int8, in [0, 1].
+    """
+    rows = sorted(document.classes, key=lambda row: (-row.drop.value, row.label))
+    with mpl.rc_context(_STYLE):
+        plots = {
+            "accuracy": _accuracy(rows[:MOST_CLASSES]),
+            "drop": _drop(rows[:MOST_CLASSES]),
+            "truth": _truth(truth),
+            "reliability": _reliability(document.stages),
+        }
+        if document.confusion_change is not None:
+            plots["confusion"] = _confusion(np.asarray(document.confusion_change), document.confusion_labels)
+        return {name: _data_uri(figure) for name, figure in plots.items()}
+
+
+def _accuracy(rows: Sequence[ClassRow]) -> Figure:
+    """Dumbbells: top-1 of float and int8 for each class."""
+    figure, axes = _class_axes(rows)
+    places = np.arange(len(rows))
+    ours, theirs = [row.float_top1 for row in rows], [row.int8_top1 for row in rows]
+    axes.hlines(places, ours, theirs, color="#8894a0", linewidth=2, zorder=1)
+    axes.scatter(ours, places, s=42, color=FLOAT, marker="o", label="float", zorder=2)
+    axes.scatter(theirs, places, s=40, color=INT8, marker="D", label="int8", zorder=3, alpha=0.9)
+    axes.set_xlabel("top-1 accuracy, %")
+    low = min([*ours, *theirs])
+    axes.set_xlim(max(0.0, low - 3.0) if low > 20 else -2.0, 101.0)
+    figure.legend(loc="outside upper center", ncols=2)
+    return figure
+
+
+def _drop(rows: Sequence[ClassRow]) -> Figure:
+    """The drop of each class with its interval; filled where it is beyond chance."""
+    figure, axes = _class_axes(rows)
+    axes.axvline(0.0, color=INK, linewidth=1)
+    for place, row in enumerate(rows):
+        colour = INT8 if row.drop.value > 0 else FLOAT
+        axes.plot([row.drop.low, row.drop.high], [place, place], color=colour, linewidth=2, alpha=0.55)
+        face = colour if row.has_changed else "white"
+        axes.plot(row.drop.value, place, "o", markersize=6.5, markeredgewidth=1.6, color=colour, markerfacecolor=face)
+    axes.set_xlabel("drop of top-1, points, with 95 % interval  (right = worse)")
+    return figure
+
+
+def _truth(truth: NDArray[np.float64]) -> Figure:
+    """Density of images over the softmax of the true class: float across, int8 up."""
+    figure, axes = _square_axes()
+    grid, edges, _ = np.histogram2d(truth[:, 0], truth[:, 1], bins=40, range=[[0, 1], [0, 1]])
+    shown = np.where(grid.T == 0, np.nan, grid.T)
+    mesh = axes.pcolormesh(
+        100 * edges, 100 * edges, shown, cmap="viridis_r", norm=LogNorm(1, max(2, grid.max())), rasterized=True
+    )
+    axes.plot([0, 100], [0, 100], color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
+    axes.set_xlabel("chance given to the true class by float, %")
+    axes.set_ylabel("by int8, %")
+    bar = figure.colorbar(mesh, ax=axes, shrink=0.85, pad=0.02)
+    bar.set_label("images")
+    bar.outline.set_visible(False)
+    return figure
+
+
+def _reliability(stages: Sequence[Stage]) -> Figure:
+    """Accuracy over confidence for each model; the diagonal is a model that knows how sure it may be."""
+    figure, axes = _square_axes()
+    axes.grid(visible=True)
+    axes.plot([0, 100], [0, 100], color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
+    for stage, colour, marker in zip(stages, (FLOAT, INT8), ("o", "D"), strict=False):
+        label = f"{stage.name} (off by {stage.calibration_error:.1f} points)"
+        confidence = [b.confidence for b in stage.reliability]
+        accuracy = [b.accuracy for b in stage.reliability]
+        axes.plot(confidence, accuracy, marker=marker, markersize=5, color=colour, linewidth=1.6, label=label)
+    axes.set_xlabel("confidence, %")
+    axes.set_ylabel("accuracy, %")
+    axes.legend(loc="upper left")
+    return figure
+
+
+def _confusion(change: NDArray[np.int64], labels: Sequence[str]) -> Figure:
+    """Which answers became more (orange) or less (blue) frequent, per true class."""
+    count = len(labels)
+    figure = Figure(figsize=(_WIDTH, _WIDTH * 0.98), layout="constrained")
+    axes = figure.add_subplot()
+    most = max(1, int(np.abs(change).max()))
+    axes.imshow(change, cmap="PuOr_r", vmin=-most, vmax=most)
+    size = 9 if count <= 12 else 7 if count <= 20 else 5.5
+    for row, column in zip(*np.nonzero(change), strict=True):
+        value = int(change[row, column])
+        colour = "white" if abs(value) > 0.6 * most else INK
+        axes.text(column, row, f"{value:+d}".replace("-", "−"), ha="center", va="center", fontsize=size, color=colour)
+    short = [_short(label) for label in labels]
+    axes.set_xticks(range(count), short, rotation=90 if count > 5 else 0, fontsize=max(size, 6.5))
+    axes.set_yticks(range(count), short, fontsize=max(size, 6.5))
+    axes.set_xticks(np.arange(count + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(count + 1) - 0.5, minor=True)
+    axes.grid(visible=True, which="minor")
+    axes.tick_params(which="both", length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel("answer")
+    axes.set_ylabel("true class")
+    return figure
+
+
+def _class_axes(rows: Sequence[ClassRow]) -> tuple[Figure, Axes]:
+    """Axes with one line per class, the first on top."""
+    figure = Figure(figsize=(_WIDTH, 1.1 + 0.27 * len(rows)), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_yticks(range(len(rows)), [_short(row.label) for row in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(visible=True, axis="both")
+    axes.spines["left"].set_visible(False)
+    return figure, axes
+
+
+def _square_axes() -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(_WIDTH, 4.4), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_xlim(-1, 101)
+    axes.set_ylim(-1, 101)
+    axes.set_aspect("equal")
+    return figure, axes
+
+
+def _short(label: str) -> str:
+    # A dollar sign would start a formula.
+    label = label if len(label) <= 18 else label[:17] + "…"
+    return label.replace("$", r"\$")
+
+
+def _data_uri(figure: Figure) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", dpi=150, metadata={"Date": None, "Creator": None})
+    return f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -1,0 +1,246 @@
+"""The report's numbers: accuracies with intervals, the paired drop, agreement, calibration.
+
+Proportions are given in percent and their differences in percentage points; all intervals are at 95 %.
+Both models see the same images, so their difference is judged **paired**: images on which both are right or both are
+wrong tell nothing about it, and an unpaired interval would be several times too wide.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special, stats
+
+from edgekit.errors import InputError
+
+CONFIDENCE = 0.95
+# Rows of logits that are widened to float64 at a time: memory stays flat for any number of images.
+_CHUNK = 2048
+
+Logits = NDArray[np.float32]
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure with its 95 % interval, in percent or percentage points."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class PairedCounts:
+    """How often each of two models is right on the same images.
+
+    Attributes:
+        both_right: Both are right.
+        lost: The first is right, the second wrong.
+        gained: The first is wrong, the second right.
+        both_wrong: Neither is right.
+    """
+
+    both_right: int
+    lost: int
+    gained: int
+    both_wrong: int
+
+    @property
+    def images(self) -> int:
+        """Number of images."""
+        return self.both_right + self.lost + self.gained + self.both_wrong
+
+
+@dataclass(frozen=True)
+class Bin:
+    """One bar of a reliability diagram: the images whose confidence lies in (low, high], in percent.
+
+    Attributes:
+        images: Their number; never 0.
+        confidence: Their mean confidence, in percent.
+        accuracy: How many of them are right, in percent.
+    """
+
+    low: float
+    high: float
+    images: int
+    confidence: float
+    accuracy: float
+
+
+def paired_counts(first_right: Flags, second_right: Flags) -> PairedCounts:
+    """Count the four outcomes of two (N,) arrays of "is right"."""
+    return PairedCounts(
+        both_right=int(np.sum(first_right & second_right)),
+        lost=int(np.sum(first_right & ~second_right)),
+        gained=int(np.sum(~first_right & second_right)),
+        both_wrong=int(np.sum(~first_right & ~second_right)),
+    )
+
+
+def wilson(hits: int, images: int) -> Estimate:
+    """A proportion in percent with Wilson's score interval (Wilson 1927, without continuity correction).
+
+    Raises:
+        InputError: There is no image.
+    """
+    low, high = _wilson_limits(hits, images)
+    return Estimate(100.0 * hits / images, 100.0 * low, 100.0 * high)
+
+
+def paired_drop(counts: PairedCounts) -> Estimate:
+    """Accuracy of the first model minus that of the second, in points; a positive value means the second is worse.
+
+    The interval is Newcombe's for paired proportions: "Improved confidence intervals for the difference between
+    binomial proportions based on paired data", Statistics in Medicine 17 (1998), pp. 2635–2650, method 10. It puts
+    together the Wilson limits of both proportions with their correlation phi, which is corrected for continuity when
+    positive.
+
+    Raises:
+        InputError: There is no image.
+    """
+    n, first, second = counts.images, counts.both_right + counts.lost, counts.both_right + counts.gained
+    first_low, first_high = _wilson_limits(first, n)
+    second_low, second_high = _wilson_limits(second, n)
+    p_first, p_second, phi = first / n, second / n, _correlation(counts)
+    below = _combine(p_first - first_low, second_high - p_second, phi)
+    above = _combine(p_second - second_low, first_high - p_first, phi)
+    drop = (counts.lost - counts.gained) / n
+    return Estimate(100.0 * drop, 100.0 * (drop - below), 100.0 * (drop + above))
+
+
+def mcnemar(counts: PairedCounts) -> float:
+    """Two-sided p-value of McNemar's exact test: are lost and gained images equally likely? 1 if there are none."""
+    changed = counts.lost + counts.gained
+    return float(stats.binomtest(counts.lost, changed, 0.5).pvalue) if changed else 1.0
+
+
+def adjust(p_values: Sequence[float]) -> list[float]:
+    """p-values of many tests, adjusted after Benjamini and Hochberg (1995): below 0.05, 5 % are false alarms."""
+    return [float(p) for p in stats.false_discovery_control(p_values, method="bh")] if p_values else []
+
+
+def rank_of_truth(logits: Logits, targets: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Place of the true class among the scores, 0 = best; a tie goes to the lower index, as on the device.
+
+    Args:
+        logits: (N, classes).
+        targets: (N,) class indices in [0, classes).
+
+    Returns:
+        (N,) in [0, classes).
+    """
+    own = np.take_along_axis(logits, targets[:, None], axis=1)
+    ahead_in_ties = np.arange(logits.shape[1]) < targets[:, None]
+    return np.asarray(np.sum((logits > own) | ((logits == own) & ahead_in_ties), axis=1), np.int64)
+
+
+def probabilities(logits: Logits, targets: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Softmax of each image's best class, and of its true class: two (N,) arrays in [0, 1]."""
+    confidence, truth = np.empty(len(logits)), np.empty(len(logits))
+    for rows in _chunks(len(logits)):
+        chunk = special.softmax(logits[rows].astype(np.float64), axis=1)
+        confidence[rows] = chunk.max(axis=1)
+        truth[rows] = np.take_along_axis(chunk, targets[rows, None], axis=1)[:, 0]
+    return confidence, truth
+
+
+def negative_log_likelihood(logits: Logits, targets: NDArray[np.int64]) -> float:
+    """Mean of -ln softmax(true class), in nats; 0 is perfect."""
+    total = 0.0
+    for rows in _chunks(len(logits)):
+        chunk = special.log_softmax(logits[rows].astype(np.float64), axis=1)
+        total -= float(np.take_along_axis(chunk, targets[rows, None], axis=1).sum())
+    return total / len(logits)
+
+
+def mean_kl(reference: Logits, other: Logits) -> float:
+    """Mean over the images of KL(softmax(reference) ‖ softmax(other)), in nats; 0 if they are the same."""
+    total = 0.0
+    for rows in _chunks(len(reference)):
+        log_p = special.log_softmax(reference[rows].astype(np.float64), axis=1)
+        log_q = special.log_softmax(other[rows].astype(np.float64), axis=1)
+        total += float(np.sum(np.exp(log_p) * (log_p - log_q)))
+    # Rounding can leave a tiny negative sum where the true value is zero.
+    return max(0.0, total / len(reference))
+
+
+def logits_sqnr(reference: Logits, other: Logits) -> float:
+    """`edgekit.quant.sqnr_db` of all logits, in dB, summed in pieces; infinite if they are the same."""
+    signal = noise = 0.0
+    for rows in _chunks(len(reference)):
+        wide = reference[rows].astype(np.float64)
+        signal += float(np.sum(wide**2))
+        noise += float(np.sum((wide - other[rows]) ** 2))
+    if noise == 0.0:
+        return math.inf
+    return 10.0 * math.log10(signal / noise) if signal else -math.inf
+
+
+def reliability(confidence: NDArray[np.float64], right: Flags, bins: int = 15) -> list[Bin]:
+    """Reliability diagram with bins of equal width (Guo et al. 2017, arXiv:1706.04599); empty bins are left out.
+
+    Args:
+        confidence: (N,) softmax of the best class, in [0, 1].
+        right: (N,) whether the best class is the true one.
+        bins: Their number.
+    """
+    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    rows = []
+    for index in np.unique(place):
+        inside = place == index
+        rows.append(
+            Bin(
+                low=100.0 * index / bins,
+                high=100.0 * (index + 1) / bins,
+                images=int(inside.sum()),
+                confidence=100.0 * float(confidence[inside].mean()),
+                accuracy=100.0 * float(right[inside].mean()),
+            )
+        )
+    return rows
+
+
+def calibration_error(bins: Sequence[Bin]) -> float:
+    """Expected calibration error in points: mean gap between confidence and accuracy, weighted by images."""
+    return sum(b.images * abs(b.confidence - b.accuracy) for b in bins) / sum(b.images for b in bins)
+
+
+def confusion(predicted: NDArray[np.int64], targets: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
+    """(classes, classes) counts: row = true class, column = answer."""
+    counts = np.bincount(targets * classes + predicted, minlength=classes * classes)
+    return np.asarray(counts.reshape(classes, classes), np.int64)
+
+
+def _wilson_limits(hits: int, images: int) -> tuple[float, float]:
+    if images < 1:
+        raise InputError("A proportion must come from at least one image, got none.")
+    interval = stats.binomtest(hits, images).proportion_ci(CONFIDENCE, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def _correlation(counts: PairedCounts) -> float:
+    """Newcombe's phi: 0 where a margin is empty."""
+    right_right, lost, gained, wrong_wrong = counts.both_right, counts.lost, counts.gained, counts.both_wrong
+    # Python's integers: the product of four margins overflows 64 bits from 100,000 images on.
+    margins = (right_right + lost) * (gained + wrong_wrong) * (right_right + gained) * (lost + wrong_wrong)
+    if margins == 0:
+        return 0.0
+    cross = float(right_right * wrong_wrong - lost * gained)
+    if cross > 0:
+        cross = max(cross - counts.images / 2, 0.0)
+    return cross / math.sqrt(margins)
+
+
+def _combine(first: float, second: float, phi: float) -> float:
+    return math.sqrt(max(0.0, first**2 - 2.0 * phi * first * second + second**2))
+
+
+def _chunks(length: int) -> Iterator[slice]:
+    for start in range(0, length, _CHUNK):
+        yield slice(start, start + _CHUNK)
