@@ -1,0 +1,128 @@
+"""`edgekit camera`: classify a camera, a video or a folder live."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from edgekit_deploy.recorder import Recorder
+    from edgekit_deploy.stats import CameraStats
+    from edgekit_deploy.window import Window
+
+EXIT_CODES = {"SIGINT": 130}
+
+
+@click.command("camera")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--source", default="0", help="Camera number, /dev/videoN, video file, or folder of images.")
+@click.option("--headless", is_flag=True, help="No window. Without a display this is so by itself.")
+@click.option("--record", type=click.Path(path_type=Path), help="Write the annotated video here (.mp4 or .avi).")
+@click.option("--truth", type=click.Path(path_type=Path), help="CSV `frame,label`: from that frame on, that label.")
+@click.option("--fast", is_flag=True, help="Read a video file as fast as it can be classified, every frame.")
+@click.option("--max-frames", type=click.IntRange(min=1), help="Stop after so many classified frames.")
+@click.option("--threads", type=click.IntRange(min=1), default=2, help="Threads of the network.")
+@click.option("--top-k", type=click.IntRange(min=1), default=5, help="How many classes to look at.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the measurements here.")
+def command(
+    model: Path,
+    source: str,
+    headless: bool,
+    record: Path | None,
+    truth: Path | None,
+    fast: bool,
+    max_frames: int | None,
+    threads: int,
+    top_k: int,
+    json_path: Path | None,
+) -> int:
+    r"""Classify a camera, a video or a folder live with MODEL.
+
+    A capture thread keeps only the newest frame, so a decision is never about an old one; frames that came and went
+    meanwhile are counted as dropped. At the end: frame rate, drops, latency per stage.
+
+    \b
+    Examples:
+      edgekit camera model.tflite                              camera 0, in a window
+      edgekit camera model.tflite --source clip.mp4 --record out.mp4
+      edgekit camera model.tflite --source clip.mp4 --fast --truth clip.csv --headless
+      edgekit camera model.tflite --source photos/ --json stats.json
+
+    Esc or q in the window, Ctrl-C (exit code 130) and SIGTERM (exit code 0) end the run cleanly: the recording is
+    finished and the measurements are shown.
+    """
+    from edgekit import bundle
+    from edgekit.files import check_writable
+    from edgekit_deploy.camera import Limits, run_camera
+    from edgekit_deploy.classifier import Classifier
+    from edgekit_deploy.recorder import Recorder
+    from edgekit_deploy.signals import StopSignals
+    from edgekit_deploy.sources import SourceLost, open_source
+    from edgekit_deploy.status_line import StatusLine
+    from edgekit_deploy.truth import Truth
+
+    frames = open_source(source, fast)
+    if json_path:
+        check_writable(json_path)
+    classifier = Classifier(bundle.read(model), threads, top_k)
+    known = Truth.read(truth, classifier.card.labels) if truth else None
+    with contextlib.ExitStack() as stack:
+        signals = stack.enter_context(StopSignals())
+        window = None if headless else _window(stack, classifier.card.name)
+        recorder = stack.enter_context(Recorder(record)) if record else None
+        status = stack.enter_context(StatusLine())
+        try:
+            stats = run_camera(
+                classifier,
+                frames,
+                recorder=recorder,
+                window=window,
+                truth=known,
+                limits=Limits(frames=max_frames),
+                observer=status.update,
+                signals=signals,
+            )
+        except SourceLost as lost:
+            stack.close()
+            if lost.stats is not None:
+                _report(_with_recording(lost.stats, recorder), json_path)
+            raise
+    _report(_with_recording(stats, recorder), json_path)
+    return EXIT_CODES.get(stats.ended, 0)
+
+
+def _window(stack: contextlib.ExitStack, title: str) -> Window | None:
+    """A window, or a line on why there is none."""
+    from edgekit.progress import console
+    from edgekit_deploy.window import Window, display_problem
+
+    if problem := display_problem():
+        console.print(f"No window: {problem}. Running headless.", markup=False)
+        return None
+    return stack.enter_context(Window(f"edgekit: {title}"))
+
+
+def _with_recording(stats: CameraStats, recorder: Recorder | None) -> CameraStats:
+    """The measurements, completed by what only the closed recorder knows."""
+    import dataclasses
+
+    if recorder is None:
+        return stats
+    notes = (*stats.notes, recorder.problem) if recorder.problem else stats.notes
+    return dataclasses.replace(stats, recorded=recorder.written, recording_dropped=recorder.dropped, notes=notes)
+
+
+def _report(stats: CameraStats, json_path: Path | None) -> None:
+    """The table on stdout and, if asked for, the JSON file."""
+    import json
+
+    from rich.console import Console
+
+    from edgekit.files import write_whole
+
+    Console(highlight=False).print(stats.table())
+    if json_path:
+        write_whole(json_path, json.dumps(stats.to_plain(), indent=1) + "\n")

@@ -1,0 +1,231 @@
+"""One frame in, a decision out: the fast path from camera pixels to the top classes.
+
+Everything that can be made once is made once: buffers, look-up table, tensor views. The result is bit-equal to
+`edgekit.preprocess` followed by `Network.run`; a test says so.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit import bundle as bundle_file
+from edgekit.bundle import Bundle
+from edgekit.card import Quantization
+from edgekit.errors import InputError
+from edgekit.preprocess import Image, crop_and_resize, crop_box, quantization_table
+from edgekit.runtime import Kernels, Network, runtime_name
+
+SIGN_BIT = np.int8(-128)
+
+
+class SlowKernelsWarning(RuntimeWarning):
+    """LiteRT did not hand the model to XNNPACK: slower, and other bits than the golden samples for XNNPACK."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """One class of the answer.
+
+    Attributes:
+        index: Class index.
+        label: Its name.
+        probability: Softmax over the dequantized logits, 0 to 1.
+        code: The int8 output code.
+    """
+
+    index: int
+    label: str
+    probability: float
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds spent in each stage of one frame."""
+
+    preprocess: float
+    invoke: float
+    postprocess: float
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The answer for one frame: `top` holds the best classes, best first; a tie goes to the lower index."""
+
+    top: tuple[Guess, ...]
+    timings: Timings
+
+    @property
+    def index(self) -> int:
+        """Class index of the best guess."""
+        return self.top[0].index
+
+    @property
+    def label(self) -> str:
+        """Label of the best guess."""
+        return self.top[0].label
+
+    @property
+    def probability(self) -> float:
+        """Probability of the best guess, 0 to 1."""
+        return self.top[0].probability
+
+
+class Classifier:
+    """A sealed int8 model, ready for frames. Not thread-safe: one frame at a time.
+
+    Args:
+        bundle: The model file, as `edgekit.bundle.read` gives it.
+        threads: Interpreter threads, at least 1.
+        top_k: How many classes a `Result` holds; at most all of them.
+        kernels: What to ask the runtime for; BUILTIN keeps XNNPACK away.
+
+    Attributes:
+        card: The model's card.
+        network: The loaded interpreter.
+        threads: As given.
+
+    Raises:
+        InputError: A float model, a bad `threads` or `top_k`, or a card that contradicts its network.
+        MissingError: No interpreter is installed.
+    """
+
+    def __init__(self, bundle: Bundle, threads: int = 1, top_k: int = 5, kernels: Kernels = Kernels.XNNPACK) -> None:
+        if threads < 1 or top_k < 1:
+            raise InputError(f"threads and top_k must be at least 1, got {threads} and {top_k}.")
+        self.card = bundle.card
+        self.threads = threads
+        self.network = Network(bundle.data, threads, kernels)
+        output_quantization = _check_agreement(self.network, self.card.input.quantization, bundle)
+        if kernels is Kernels.XNNPACK and (text := slow_kernels(self.network)):
+            warnings.warn(text, SlowKernelsWarning, stacklevel=2)
+        self._top_k = min(top_k, self.card.output.classes)
+        self._make_buffers()
+        # e^(-scale·d) for every distance d = 0…255 of a code from the best one: softmax without a single exp per frame.
+        self._exponentials = np.exp(-float(output_quantization.scale) * np.arange(256))
+
+    @classmethod
+    def open(cls, path: str | Path, threads: int = 1, top_k: int = 5, kernels: Kernels = Kernels.XNNPACK) -> Classifier:
+        """Read the model file at `path`; errors as the class and `edgekit.bundle.read`."""
+        return cls(bundle_file.read(path), threads, top_k, kernels)
+
+    def classify(self, frame: Image) -> Result:
+        """Decide what `frame` shows.
+
+        Args:
+            frame: (H, W, 3) uint8, BGR as OpenCV and cameras deliver it; any size from 1×1.
+
+        Raises:
+            InputError: The frame has another shape or dtype.
+        """
+        start = time.perf_counter()
+        self.prepare(frame)
+        prepared = time.perf_counter()
+        self.network.invoke()
+        invoked = time.perf_counter()
+        top = self._decide()
+        done = time.perf_counter()
+        return Result(top, Timings(prepared - start, invoked - prepared, done - invoked))
+
+    def prepare(self, frame: Image) -> None:
+        """Crop, resize, BGR→RGB, normalize and quantize `frame` into the input tensor, in place."""
+        small = crop_and_resize(frame, self.card.input, out=self._small, scratch=self._scratch_for(frame))
+        # The view is dropped when this function returns: TFLite forbids holding it across invoke().
+        tensor = self.network.input_view()
+        if self._is_sign_flip:
+            cv2.cvtColor(small, cv2.COLOR_BGR2RGB, dst=tensor.view(np.uint8))
+            np.bitwise_xor(tensor, SIGN_BIT, out=tensor)
+        else:
+            cv2.cvtColor(small, cv2.COLOR_BGR2RGB, dst=self._rgb)
+            cv2.LUT(self._rgb, self._table, dst=tensor.view(np.uint8))
+
+    def input_codes(self) -> NDArray[np.int8]:
+        """A copy of what `prepare` wrote: (height, width, 3) int8, RGB."""
+        return np.array(self.network.input_view(), np.int8)
+
+    def output_codes(self) -> NDArray[np.int8]:
+        """A copy of the last output: (classes,) int8."""
+        return np.array(self.network.output_view(), np.int8)
+
+    def _make_buffers(self) -> None:
+        spec = self.card.input
+        table = quantization_table(spec)
+        pixels = np.arange(256, dtype=np.uint8)[:, None]
+        self._is_sign_flip = bool(np.array_equal(table, np.broadcast_to((pixels ^ 0x80).view(np.int8), (256, 3))))
+        self._table = table.view(np.uint8)[None].copy()
+        self._small = np.empty((spec.height, spec.width, 3), np.uint8)
+        self._rgb = np.empty_like(self._small)
+        self._frame_shape: tuple[int, ...] = ()
+        self._scratch: Image | None = None
+        # int16, so that a taken class can be put below every int8 code.
+        self._scores = np.empty(self.card.output.classes, np.int16)
+
+    def _scratch_for(self, frame: Image) -> Image | None:
+        """The buffer for the averaged box, made anew only when the frame size changes."""
+        if frame.shape != self._frame_shape and frame.ndim == 3 and 0 not in frame.shape:
+            _, _, height, width, factor = crop_box(frame.shape[0], frame.shape[1], self.card.input)
+            self._scratch = np.empty((height // factor, width // factor, 3), np.uint8) if factor > 1 else None
+            self._frame_shape = frame.shape
+        return self._scratch
+
+    def _decide(self) -> tuple[Guess, ...]:
+        np.copyto(self._scores, self.network.output_view())
+        best = int(self._scores.max())
+        total = float(self._exponentials[best - self._scores].sum())
+        top = []
+        for _ in range(self._top_k):
+            # argmax returns the first of equals, as edgekit.quant.top_k does; k passes beat a sort for small k.
+            index = int(self._scores.argmax())
+            code = int(self._scores[index])
+            probability = float(self._exponentials[best - code]) / total
+            top.append(Guess(index, self.card.labels[index], probability, code))
+            self._scores[index] = -129
+        return tuple(top)
+
+
+def slow_kernels(network: Network) -> str:
+    """Why `network` runs slower than it should, or "" if XNNPACK runs it or the runtime has no XNNPACK for int8."""
+    name = runtime_name()
+    if network.kernels is Kernels.XNNPACK or name.startswith("tflite-runtime"):
+        return ""
+    return (
+        f"XNNPACK must run the model under {name}, got the builtin kernels: expect several times the latency and "
+        "slightly different answers. Run: edgekit doctor MODEL"
+    )
+
+
+def _check_agreement(network: Network, input_quantization: Quantization | None, bundle: Bundle) -> Quantization:
+    """The output's quantization, once card and network are known to speak of the same int8 tensors."""
+    card = bundle.card
+    if network.input_dtype != np.int8 or network.output_dtype != np.int8:
+        raise InputError(
+            f"The model must be int8 from input to output, got {network.input_dtype} to {network.output_dtype}.",
+            "Convert it with --recipe int8.",
+        )
+    facts = (
+        ("input size", (1, card.input.height, card.input.width, 3), network.input_shape),
+        ("output size", (1, card.output.classes), network.output_shape),
+        ("input quantization", _as_float32(input_quantization), _as_float32(network.input_quantization)),
+        ("output quantization", _as_float32(card.output.quantization), _as_float32(network.output_quantization)),
+    )
+    for name, said, found in facts:
+        if said != found:
+            raise InputError(
+                f"The card's {name} must be the network's {found}, got {said}.", "Convert the model again."
+            )
+    quantization = card.output.quantization
+    if quantization is None:
+        raise InputError("The model's output must be quantized, got none.", "Convert it with --recipe int8.")
+    return quantization
+
+
+def _as_float32(quantization: Quantization | None) -> tuple[float, int] | None:
+    # Flatbuffers keep scales as float32; a card may hold the same number with more digits.
+    return None if quantization is None else (float(np.float32(quantization.scale)), quantization.zero_point)

@@ -1,0 +1,43 @@
+"""SIGINT and SIGTERM as a polite request to stop."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+from typing import Any, Self
+
+NUMBERS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopSignals:
+    """While entered, the first SIGINT or SIGTERM only sets `received`; a second one acts as it would have before.
+
+    Does nothing outside the main thread, where Python cannot handle signals.
+
+    Attributes:
+        received: "SIGINT", "SIGTERM" or "".
+    """
+
+    def __init__(self) -> None:
+        self.received = ""
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        """Take the signals over."""
+        if threading.current_thread() is threading.main_thread():
+            # getsignal is None for a handler that was not set from Python; the default stands in for it.
+            self._before = {number: signal.getsignal(number) or signal.SIG_DFL for number in NUMBERS}
+            for number in NUMBERS:
+                signal.signal(number, self._ask)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Give the signals back."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, _frame: FrameType | None) -> None:
+        self.received = signal.Signals(number).name
+        for each, handler in self._before.items():
+            signal.signal(each, handler)

@@ -1,0 +1,98 @@
+"""What a camera loop measured, and its table."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.table import Table
+
+from edgekit_deploy.latency import Summary
+
+STAGES = {
+    "wait": "waiting for a frame",
+    "preprocess": "crop, resize, quantize",
+    "invoke": "network",
+    "postprocess": "top classes",
+    "draw": "overlay and window",
+    "age": "capture to decision",
+}
+
+
+@dataclass(frozen=True)
+class CameraStats:
+    """One run of the loop. Always captured = inferred + dropped.
+
+    Attributes:
+        source: Name of the source.
+        kernels: "xnnpack" or "builtin".
+        threads: Interpreter threads.
+        ended: Why it ended: "end of stream", "limit", "window closed", "SIGINT", "SIGTERM", "source lost" or "error".
+        seconds: From the first wait to the end.
+        captured: Frames read.
+        inferred: Frames classified.
+        dropped: Frames replaced by a newer one before they could be classified.
+        judged: Classified frames whose truth was known.
+        correct: Those of them that were classified right.
+        stages: Latency of each of STAGES, in milliseconds.
+        recorded: Frames in the recording.
+        recording_dropped: Frames that came faster than the recorder could encode.
+        notes: Things worth telling, a line each.
+    """
+
+    source: str
+    kernels: str
+    threads: int
+    ended: str
+    seconds: float
+    captured: int
+    inferred: int
+    dropped: int
+    judged: int
+    correct: int
+    stages: dict[str, Summary]
+    recorded: int = 0
+    recording_dropped: int = 0
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def fps(self) -> float:
+        """Classified frames per second."""
+        return self.inferred / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of the judged frames that were right, 0 to 1; None if none was judged."""
+        return self.correct / self.judged if self.judged else None
+
+    def to_plain(self) -> dict[str, Any]:
+        """What json.dumps takes: the attributes, `fps`, `accuracy`."""
+        return {**dataclasses.asdict(self), "fps": self.fps, "accuracy": self.accuracy}
+
+    def table(self) -> Table:
+        """For the terminal."""
+        table = Table(title=f"{self.source}: {self.inferred} frames in {self.seconds:.1f} s ({self.ended})")
+        for name in ("stage", "p50 ms", "p95 ms", "p99 ms", "max ms"):
+            table.add_column(name, justify="left" if name == "stage" else "right")
+        for stage, meaning in STAGES.items():
+            line = self.stages[stage]
+            if line.count:
+                figures = (f"{value:.2f}" for value in (line.p50, line.p95, line.p99, line.max))
+                table.add_row(f"{stage} [dim]({meaning})[/dim]", *figures)
+        table.caption = "\n".join(self.lines())
+        table.caption_justify = "left"
+        return table
+
+    def lines(self) -> list[str]:
+        """The figures below the table."""
+        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
+        lines = [
+            f"{self.fps:.1f} fps, {self.kernels} kernels, {threads}",
+            f"{self.captured} captured = {self.inferred} inferred + {self.dropped} dropped",
+        ]
+        if self.accuracy is not None:
+            lines.append(f"accuracy {100 * self.accuracy:.2f} % ({self.correct} of {self.judged} frames)")
+        if self.recorded:
+            lines.append(f"{self.recorded} frames recorded, {self.recording_dropped} dropped by the recorder")
+        return [*lines, *self.notes]
