@@ -16,9 +16,9 @@ from edgekit.preprocess import Image
 from edgekit_deploy.classifier import Guess, Result
 
 MIN_SIDE = 240
-MAX_ASPECT_SIDE = 8192
+MAX_ASPECT_SIDE = 1920
 FONT = cv2.FONT_HERSHEY_SIMPLEX
-WHITE, GREY, GREEN, RED, AMBER = (255, 255, 255), (190, 190, 190), (80, 200, 60), (60, 60, 235), (40, 180, 250)
+WHITE, GREY, GREEN, RED, AMBER = (255, 255, 255), (110, 110, 110), (80, 200, 60), (70, 70, 240), (40, 180, 250)
 Colour = tuple[int, int, int]
 
 
@@ -109,9 +109,10 @@ def _draw_bar(canvas: Image, guess: Guess, top: int, unit: int, colour: Colour) 
 def _draw_truth(canvas: Image, truth: str, guessed: str, unit: int) -> None:
     colour = GREEN if truth == guessed else RED
     height, width = canvas.shape[:2]
-    cv2.rectangle(canvas, (0, 0), (width - 1, height - 1), colour, max(2, unit // 4))
     if truth != guessed:
-        _text(canvas, f"is: {truth}", unit // 2, unit * 7 // 4, unit, colour, width - unit)
+        _shade(canvas, unit * 3 // 2, unit * 3)
+        _text(canvas, f"truth: {truth}", unit // 2, unit * 7 // 4, unit, colour, width - unit)
+    cv2.rectangle(canvas, (0, 0), (width - 1, height - 1), colour, max(2, unit // 4))
 
 
 def _colour(guess: Guess, row: int, truth: str | None) -> Colour:
@@ -142,4 +143,4 @@ def _text_width(text: str, unit: int) -> int:
 
 
 def _stroke(unit: int) -> int:
-    return max(1, round(unit / 15))
+    return max(1, round(unit / 12))
