@@ -22,7 +22,7 @@ Examples:
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The HTML file to write.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="The JSON file. [default: beside --out]")
 @click.option("--max-drop", type=float, help="Fail unless the drop is certainly within so many percentage points.")
-@click.option("--batch", type=click.IntRange(1), default=32, show_default=True, help="Images at a time in PyTorch.")
+@click.option("--batch", type=click.IntRange(1), default=16, show_default=True, help="Images at a time in PyTorch.")
 @click.option("--threads", type=click.IntRange(1), help="Processors to use. [default: all]")
 def command(
     model: Path,

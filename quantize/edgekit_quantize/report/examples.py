@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -45,7 +46,7 @@ def find_flips(
     rows = np.concatenate(ordered)[:MOST].astype(np.int64)
     flips = tuple(
         Flip(
-            image=names[int(predictions.indices[row])],
+            image=_short(names[int(predictions.indices[row])]),
             truth=labels[int(targets[row])],
             is_lost=bool(ours.right[row]),
             shift=100.0 * float(shift[row]),
@@ -60,6 +61,11 @@ def find_flips(
 def thumbnails(images: ImageSet, indices: NDArray[np.int64], spec: InputSpec) -> tuple[str, ...]:
     """The images as the models see them, at most 160 pixels on a side, as data URIs."""
     return tuple(_data_uri(crop_and_resize(images.image(int(index)), spec)) for index in indices)
+
+
+def _short(name: str) -> str:
+    """The last two parts of a path: class and file, wherever the folder lies."""
+    return "/".join(Path(name).parts[-2:])
 
 
 def _guesses(logits: NDArray[np.float32], labels: tuple[str, ...]) -> tuple[Guess, ...]:

@@ -40,12 +40,19 @@ def render(document: Document, pictures: tuple[str, ...], truth: NDArray[np.floa
         rows=sorted(document.classes, key=lambda row: (-row.drop.value, row.label)),
         are_rows_open=len(document.classes) <= OPEN_CLASSES,
         most_plotted=plots.MOST_CLASSES,
-        headline=wording.headline(document),
+        headline=_tied(wording.headline(document)),
         badge=wording.gate_badge(document),
         gate_sentence=wording.gate_sentence(document),
         significance=wording.significance(document),
         class_note=wording.class_note(document),
     )
+
+
+def _tied(text: str) -> str:
+    """No line break inside "95 %", an interval or "n = 750"."""
+    for loose in (" %", " … ", " = "):
+        text = text.replace(loose, loose.replace(" ", "\u00a0"))
+    return text
 
 
 def _own_text(name: str) -> str:

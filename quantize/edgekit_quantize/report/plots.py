@@ -13,15 +13,16 @@ from collections.abc import Sequence
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm
+from matplotlib.colors import LinearSegmentedColormap, LogNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from edgekit_quantize.report.document import ClassRow, Document, Stage
 
-FLOAT, INT8, INK, FAINT = "#0072B2", "#D55E00", "#1f2933", "#d5dbe1"
+FLOAT, INT8, INK, FAINT, _GREY = "#0072B2", "#D55E00", "#1f2933", "#d5dbe1", "#8894a0"
 MOST_CLASSES = 30
 _WIDTH = 5.0
+_DENSITY = LinearSegmentedColormap.from_list("density", ["#b9d8ee", FLOAT, "#0b2545"])
 _STYLE = {
     "font.family": "sans-serif",
     "font.size": 10,
@@ -29,7 +30,7 @@ _STYLE = {
     "axes.labelcolor": INK,
     "xtick.color": INK,
     "ytick.color": INK,
-    "axes.edgecolor": "#8894a0",
+    "axes.edgecolor": _GREY,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
@@ -50,10 +51,12 @@ def draw_all(document: Document, truth: NDArray[np.float64]) -> dict[str, str]:
         truth: (N, 2) softmax of the true class under float and int8, in [0, 1].
     """
     rows = sorted(document.classes, key=lambda row: (-row.drop.value, row.label))
+    half = MOST_CLASSES // 2
+    shown = rows if len(rows) <= MOST_CLASSES else rows[:half] + rows[-half:]
     with mpl.rc_context(_STYLE):
         plots = {
-            "accuracy": _accuracy(rows[:MOST_CLASSES]),
-            "drop": _drop(rows[:MOST_CLASSES]),
+            "accuracy": _accuracy(shown),
+            "drop": _drop(shown),
             "truth": _truth(truth),
             "reliability": _reliability(document.stages),
         }
@@ -67,9 +70,9 @@ def _accuracy(rows: Sequence[ClassRow]) -> Figure:
     figure, axes = _class_axes(rows)
     places = np.arange(len(rows))
     ours, theirs = [row.float_top1 for row in rows], [row.int8_top1 for row in rows]
-    axes.hlines(places, ours, theirs, color="#8894a0", linewidth=2, zorder=1)
-    axes.scatter(ours, places, s=42, color=FLOAT, marker="o", label="float", zorder=2)
-    axes.scatter(theirs, places, s=40, color=INT8, marker="D", label="int8", zorder=3, alpha=0.9)
+    axes.hlines(places, ours, theirs, color=_GREY, linewidth=2, zorder=1)
+    axes.scatter(ours, places, s=42, color=FLOAT, marker="o", label="float", zorder=2, clip_on=False)
+    axes.scatter(theirs, places, s=40, color=INT8, marker="D", label="int8", zorder=3, alpha=0.9, clip_on=False)
     axes.set_xlabel("top-1 accuracy, %")
     low = min([*ours, *theirs])
     axes.set_xlim(max(0.0, low - 3.0) if low > 20 else -2.0, 101.0)
@@ -82,11 +85,11 @@ def _drop(rows: Sequence[ClassRow]) -> Figure:
     figure, axes = _class_axes(rows)
     axes.axvline(0.0, color=INK, linewidth=1)
     for place, row in enumerate(rows):
-        colour = INT8 if row.drop.value > 0 else FLOAT
+        colour = INT8 if row.drop.value > 0 else FLOAT if row.drop.value < 0 else _GREY
         axes.plot([row.drop.low, row.drop.high], [place, place], color=colour, linewidth=2, alpha=0.55)
         face = colour if row.has_changed else "white"
         axes.plot(row.drop.value, place, "o", markersize=6.5, markeredgewidth=1.6, color=colour, markerfacecolor=face)
-    axes.set_xlabel("drop of top-1, points, with 95 % interval  (right = worse)")
+    axes.set_xlabel("drop of top-1, points (right: int8 is worse)")
     return figure
 
 
@@ -96,12 +99,12 @@ def _truth(truth: NDArray[np.float64]) -> Figure:
     grid, edges, _ = np.histogram2d(truth[:, 0], truth[:, 1], bins=40, range=[[0, 1], [0, 1]])
     shown = np.where(grid.T == 0, np.nan, grid.T)
     mesh = axes.pcolormesh(
-        100 * edges, 100 * edges, shown, cmap="viridis_r", norm=LogNorm(1, max(2, grid.max())), rasterized=True
+        100 * edges, 100 * edges, shown, cmap=_DENSITY, norm=LogNorm(1, max(2, grid.max())), rasterized=True
     )
     axes.plot([0, 100], [0, 100], color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
     axes.set_xlabel("chance given to the true class by float, %")
     axes.set_ylabel("by int8, %")
-    bar = figure.colorbar(mesh, ax=axes, shrink=0.85, pad=0.02)
+    bar = figure.colorbar(mesh, ax=axes, shrink=0.85, pad=0.02, format="{x:g}")
     bar.set_label("images")
     bar.outline.set_visible(False)
     return figure
@@ -129,11 +132,11 @@ def _confusion(change: NDArray[np.int64], labels: Sequence[str]) -> Figure:
     figure = Figure(figsize=(_WIDTH, _WIDTH * 0.98), layout="constrained")
     axes = figure.add_subplot()
     most = max(1, int(np.abs(change).max()))
-    axes.imshow(change, cmap="PuOr_r", vmin=-most, vmax=most)
+    axes.imshow(change, cmap="PuOr_r", vmin=-1.3 * most, vmax=1.3 * most)
     size = 9 if count <= 12 else 7 if count <= 20 else 5.5
     for row, column in zip(*np.nonzero(change), strict=True):
         value = int(change[row, column])
-        colour = "white" if abs(value) > 0.6 * most else INK
+        colour = "white" if abs(value) > 0.75 * most else INK
         axes.text(column, row, f"{value:+d}".replace("-", "−"), ha="center", va="center", fontsize=size, color=colour)
     short = [_short(label) for label in labels]
     axes.set_xticks(range(count), short, rotation=90 if count > 5 else 0, fontsize=max(size, 6.5))

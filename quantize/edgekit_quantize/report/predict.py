@@ -26,7 +26,7 @@ from edgekit.quant import dequantize
 from edgekit.runtime import Kernels, Network, runtime_name
 from edgekit.train.checkpoint import Checkpoint
 
-BATCH = 32
+BATCH = 16
 
 # What a worker makes of an image: its pixels and int8 logits, or why it could not be read.
 _Result = tuple[Image, NDArray[np.float32]] | str

@@ -49,4 +49,4 @@ def print_summary(document: Document, html_path: Path, json_path: Path) -> None:
 
 
 def _cell(estimate: Estimate | None) -> str:
-    return "" if estimate is None else f"{wording.number(estimate.value)} ({wording.interval(estimate)})"
+    return "" if estimate is None else f"{wording.number(estimate.value)}\n{wording.interval(estimate)}"

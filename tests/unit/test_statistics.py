@@ -1,0 +1,172 @@
+"""The report's statistics against published examples, plain re-computation and simulation."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from edgekit.errors import InputError
+from edgekit.quant import sqnr_db, top_k
+from edgekit_quantize.report import statistics
+from edgekit_quantize.report.gate import Outcome, judge
+from edgekit_quantize.report.statistics import Estimate, PairedCounts
+
+
+# Newcombe 1998, "Two-sided confidence intervals for the single proportion", Table I, method 3.
+@pytest.mark.parametrize(
+    ("hits", "images", "low", "high"),
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_wilson_gives_the_published_limits(hits, images, low, high):
+    estimate = statistics.wilson(hits, images)
+    assert estimate.value == pytest.approx(100 * hits / images)
+    assert (estimate.low, estimate.high) == pytest.approx((100 * low, 100 * high), abs=0.006)
+
+
+# Newcombe 1998, "Improved confidence intervals ... paired data", the worked examples of method 10.
+@pytest.mark.parametrize(
+    ("counts", "low", "high"),
+    [
+        (PairedCounts(36, 12, 2, 0), 0.0569, 0.3404),
+        (PairedCounts(18, 12, 2, 18), 0.0562, 0.3290),
+        (PairedCounts(53, 0, 0, 1), -0.0729, 0.0729),
+        (PairedCounts(0, 30, 0, 0), 0.8395, 1.0),
+    ],
+)
+def test_paired_drop_gives_the_published_limits(counts, low, high):
+    estimate = statistics.paired_drop(counts)
+    assert estimate.value == pytest.approx(100 * (counts.lost - counts.gained) / counts.images)
+    assert (estimate.low, estimate.high) == pytest.approx((100 * low, 100 * high), abs=0.011)
+
+
+def test_paired_drop_turns_around_when_the_models_are_swapped():
+    one, other = (
+        statistics.paired_drop(PairedCounts(700, 31, 19, 250)),
+        statistics.paired_drop(PairedCounts(700, 19, 31, 250)),
+    )
+    assert (one.value, one.low, one.high) == pytest.approx((-other.value, -other.high, -other.low))
+
+
+def test_paired_drop_of_a_million_images_does_not_overflow():
+    estimate = statistics.paired_drop(PairedCounts(700_000, 12_000, 11_000, 277_000))
+    assert estimate.value == pytest.approx(0.1)
+    assert 0.07 < estimate.low < 0.1 < estimate.high < 0.13
+
+
+@pytest.mark.parametrize("cells", [(0.86, 0.02, 0.017, 0.103), (0.70, 0.06, 0.02, 0.22)])
+def test_the_interval_of_the_drop_covers_the_truth_95_times_in_100(cells):
+    drawn = np.random.default_rng(7).multinomial(600, cells, size=2000)
+    truth = 100 * (cells[1] - cells[2])
+    intervals = [statistics.paired_drop(PairedCounts(*(int(n) for n in row))) for row in drawn]
+    coverage = np.mean([interval.low <= truth <= interval.high for interval in intervals])
+    print(f"coverage {100 * coverage:.2f} %")
+    assert 0.935 <= coverage <= 0.965
+
+
+def test_mcnemar_is_the_binomial_tail_counted_out():
+    lost, gained = 9, 1
+    tail = sum(math.comb(10, k) for k in (0, 1)) / 2**10
+    assert statistics.mcnemar(PairedCounts(50, lost, gained, 40)) == pytest.approx(2 * tail)
+    # Approval of a prime minister (Agresti, Categorical Data Analysis, 10.1): 86 and 150 changed their minds.
+    tail = sum(math.comb(236, k) for k in range(87)) / 2**236
+    assert statistics.mcnemar(PairedCounts(794, 150, 86, 570)) == pytest.approx(2 * tail, rel=1e-9)
+    assert statistics.mcnemar(PairedCounts(5, 0, 0, 5)) == 1.0
+
+
+def test_adjusted_p_values_follow_benjamini_and_hochberg():
+    assert statistics.adjust([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.04, 0.04])
+    assert statistics.adjust([]) == []
+
+
+def test_no_image_is_refused():
+    with pytest.raises(InputError, match="at least one image"):
+        statistics.wilson(0, 0)
+    with pytest.raises(InputError, match="at least one image"):
+        statistics.paired_drop(PairedCounts(0, 0, 0, 0))
+
+
+def _logits(images: int, classes: int, seed: int, steps: float = 0.5) -> np.ndarray:
+    # Coarse steps make ties, as int8 codes do.
+    raw = np.random.default_rng(seed).normal(0, 2, (images, classes))
+    return (np.round(raw / steps) * steps).astype(np.float32)
+
+
+def test_rank_of_truth_is_the_place_in_the_devices_own_sorting():
+    logits = _logits(400, 7, 1)
+    targets = np.random.default_rng(2).integers(0, 7, 400)
+    expected = [list(top_k(row, 7)).index(target) for row, target in zip(logits, targets, strict=True)]
+    assert statistics.rank_of_truth(logits, targets).tolist() == expected
+
+
+def test_counts_of_the_four_outcomes():
+    first = np.asarray([True, True, False, False, True])
+    second = np.asarray([True, False, True, False, False])
+    assert statistics.paired_counts(first, second) == PairedCounts(1, 2, 1, 1)
+
+
+# 5,000 rows are more than the statistics take at a time.
+def test_loss_and_divergence_agree_with_pytorch():
+    reference, other = _logits(5000, 6, 3), _logits(5000, 6, 4)
+    targets = np.random.default_rng(5).integers(0, 6, 5000)
+    p, q = torch.from_numpy(reference).double(), torch.from_numpy(other).double()
+    loss = torch.nn.functional.cross_entropy(p, torch.from_numpy(targets)).item()
+    divergence = torch.nn.functional.kl_div(q.log_softmax(1), p.log_softmax(1), log_target=True, reduction="batchmean")
+    assert statistics.negative_log_likelihood(reference, targets) == pytest.approx(loss, rel=1e-9)
+    assert statistics.mean_kl(reference, other) == pytest.approx(divergence.item(), rel=1e-9)
+    assert statistics.mean_kl(reference, reference) == 0.0
+    confidence, truth = statistics.probabilities(reference, targets)
+    expected = p.softmax(1)
+    np.testing.assert_allclose(confidence, expected.max(1).values.numpy(), rtol=1e-9)
+    np.testing.assert_allclose(truth, expected[torch.arange(5000), torch.from_numpy(targets)].numpy(), rtol=1e-9)
+
+
+def test_sqnr_in_pieces_is_the_definition():
+    reference, other = _logits(5000, 6, 3), _logits(5000, 6, 4)
+    assert statistics.logits_sqnr(reference, other) == pytest.approx(sqnr_db(reference, other))
+    assert statistics.logits_sqnr(reference, reference) == math.inf
+    assert statistics.logits_sqnr(np.zeros_like(reference), reference) == -math.inf
+
+
+def test_reliability_bins_and_their_error_by_hand():
+    confidence = np.asarray([0.05, 0.1, 0.55, 0.6, 1.0])
+    right = np.asarray([False, True, True, False, True])
+    bins = statistics.reliability(confidence, right, bins=10)
+    assert [(b.low, b.high, b.images) for b in bins] == [(0, 10, 2), (50, 60, 2), (90, 100, 1)]
+    assert [b.confidence for b in bins] == pytest.approx([7.5, 57.5, 100])
+    assert [b.accuracy for b in bins] == pytest.approx([50, 50, 100])
+    assert statistics.calibration_error(bins) == pytest.approx((2 * 42.5 + 2 * 7.5) / 5)
+
+
+def test_confusion_counts_true_class_down_and_answer_across():
+    predicted, targets = np.asarray([0, 1, 1, 2, 0]), np.asarray([0, 0, 1, 2, 2])
+    assert statistics.confusion(predicted, targets, 3).tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("low", "value", "high", "outcome"),
+    [
+        (-0.1, 0.1, 0.5, Outcome.PASSED),
+        (0.51, 0.8, 1.1, Outcome.FAILED),
+        (0.4, 0.8, 1.2, Outcome.UNDECIDED),
+        (-0.2, 0.2, 0.6, Outcome.UNDECIDED),
+    ],
+)
+def test_the_gate_holds_the_upper_bound_against_the_limit(low, value, high, outcome):
+    gate = judge(Estimate(value, low, high), 0.5, 1000)
+    assert gate.outcome is outcome
+    assert (gate.images_needed is not None) == (outcome is Outcome.UNDECIDED)
+
+
+@pytest.mark.parametrize("counts", [PairedCounts(860, 22, 20, 98), PairedCounts(860, 30, 10, 98)])
+def test_so_many_images_as_the_gate_asks_for_decide(counts):
+    gate = judge(statistics.paired_drop(counts), 1.0, counts.images)
+    assert gate.outcome is Outcome.UNDECIDED
+    times = math.ceil(1.1 * gate.images_needed / counts.images)
+    many = PairedCounts(*(times * n for n in (counts.both_right, counts.lost, counts.gained, counts.both_wrong)))
+    assert judge(statistics.paired_drop(many), 1.0, many.images).outcome is not Outcome.UNDECIDED
+
+
+def test_a_drop_exactly_on_the_limit_asks_for_no_number():
+    gate = judge(Estimate(0.5, 0.1, 0.9), 0.5, 1000)
+    assert (gate.outcome, gate.images_needed) == (Outcome.UNDECIDED, None)
