@@ -141,3 +141,7 @@ def _reraise_for_debug() -> None:
 def _fail(line: str, code: int) -> int:
     click.echo(" ".join(line.split()), err=True)
     return code
+
+
+if __name__ == "__main__":
+    main()

@@ -120,8 +120,10 @@ def _fix_batch(model: onnx.ModelProto, value: onnx.ValueInfoProto) -> None:
     dims = value.type.tensor_type.shape.dim
     if len(dims) and not (dims[0].HasField("dim_value") and dims[0].dim_value == 1):
         dims[0].dim_value = 1
-        for other in [*model.graph.value_info, *model.graph.output]:
-            other.type.tensor_type.ClearField("shape")
+        del model.graph.value_info[:]
+        for output in model.graph.output:
+            if output.type.tensor_type.shape.dim:
+                output.type.tensor_type.shape.dim[0].dim_value = 1
 
 
 def _infer(model: onnx.ModelProto, source: Path) -> onnx.ModelProto:

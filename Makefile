@@ -1,0 +1,50 @@
+# Everything a new machine needs: Python 3.11 or 3.12, make, and network access for the first `make`.
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+BIN := .venv/bin
+DEVICE_TESTS := pytest==9.2.0 pytest-randomly==5.1.0 pytest-timeout==2.4.0
+
+.PHONY: help setup demo test check clean
+
+help: ## Show what can be made
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: .venv/.done .venv-litert/.done .venv-tflite-runtime/.done ## Install everything into .venv and the two device environments
+
+demo: .venv/.done ## Train, convert, report and classify a clip on CIFAR-10 (DEMO=--quick: two minutes)
+	$(BIN)/edgekit demo $(DEMO)
+
+test: setup ## Run the tests
+	$(BIN)/python -m pytest
+
+check: .venv/.done ## Lint, types, import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy edgekit quantize/edgekit_quantize deploy/edgekit_deploy
+	$(BIN)/lint-imports
+
+clean: ## Remove the environments and all results
+	rm -rf .venv .venv-litert .venv-tflite-runtime runs dist .mypy_cache .ruff_cache .pytest_cache
+
+.venv/.done: pyproject.toml constraints.txt
+	@echo "Setting up .venv with $(PYTHON): about 4 GB, some minutes the first time."
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' \
+	  || { echo "edgekit's host side needs Python 3.11 or 3.12. Try: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -m venv .venv || { echo "On Debian and Ubuntu: sudo apt-get install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@sh deploy/opencv-libraries.sh $(BIN)/python
+	@touch $@
+
+# The device side alone, once with each runtime: proves that it runs without torch and tensorflow.
+.venv-litert/.done: pyproject.toml deploy/requirements-pi.txt .venv/.done
+	@echo "Setting up .venv-litert, the device side with LiteRT."
+	@$(PYTHON) -m venv .venv-litert
+	.venv-litert/bin/python -m pip install --quiet --requirement deploy/requirements-pi.txt $(DEVICE_TESTS)
+	.venv-litert/bin/python -m pip install --quiet --no-deps --editable .
+	@touch $@
+
+.venv-tflite-runtime/.done: pyproject.toml deploy/requirements-tflite-runtime.txt .venv/.done
+	@echo "Setting up .venv-tflite-runtime, the device side with tflite-runtime."
+	@$(PYTHON) -m venv .venv-tflite-runtime
+	.venv-tflite-runtime/bin/python -m pip install --quiet --requirement deploy/requirements-tflite-runtime.txt $(DEVICE_TESTS)
+	.venv-tflite-runtime/bin/python -m pip install --quiet --no-deps --editable .
+	@touch $@

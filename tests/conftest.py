@@ -1,0 +1,62 @@
+"""What several tests share: generated pictures, a tiny trained-looking checkpoint, and its real conversion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from support.photos import CLASSES, write_folder
+
+SIZE = 32
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory) -> Path:
+    """Forty generated pictures in each of three classes."""
+    return write_folder(tmp_path_factory.mktemp("data") / "photos", per_class=40, seed=7)
+
+
+@pytest.fixture(scope="session")
+def checkpoint_file(tmp_path_factory) -> Path:
+    """MobileNetV2 of width 0.25 at 32×32 with seeded weights and batch statistics as after training."""
+    import torch
+
+    from edgekit.card import Architecture, InputSpec
+    from edgekit.models import create
+    from edgekit.train.checkpoint import Checkpoint, save
+
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        network = create("mobilenet_v2", classes=len(CLASSES), width=0.25, stem_stride=1)
+        network.train()
+        with torch.no_grad():
+            for _ in range(3):
+                network(torch.rand(16, 3, SIZE, SIZE) * 2 - 1)
+            network.classifier[1].weight.normal_(0.0, 0.2)
+    path = tmp_path_factory.mktemp("checkpoint") / "tiny.pt"
+    spec = InputSpec(height=SIZE, width=SIZE)
+    architecture = Architecture("mobilenet_v2", 0.25)
+    save(path, Checkpoint(architecture, spec, CLASSES, network.state_dict(), stem_stride=1))
+    return path
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A conversion by the command line: its files, exit code and what it printed."""
+
+    model: Path
+    onnx: Path
+    checkpoint: Path
+
+
+@pytest.fixture(scope="session")
+def converted(tmp_path_factory, photos, checkpoint_file) -> Converted:
+    """The tiny checkpoint after the real `edgekit convert`."""
+    from edgekit.cli import run
+
+    folder = tmp_path_factory.mktemp("converted")
+    model, onnx = folder / "tiny.tflite", folder / "tiny.onnx"
+    arguments = ["convert", checkpoint_file, "--calibration", photos, "--out", model, "--onnx", onnx]
+    assert run([str(argument) for argument in arguments]) == 0
+    return Converted(model, onnx, checkpoint_file)

@@ -1,0 +1,39 @@
+"""Recipes: the shipped ones load, a user's own is checked."""
+
+import pytest
+
+from edgekit.errors import InputError
+from edgekit_quantize.recipe import RangeRule, load_recipe, recipe_names
+
+
+def test_every_shipped_recipe_loads_under_its_own_name():
+    assert {"int8", "int8-minmax"} <= set(recipe_names())
+    assert all(load_recipe(name).name == name for name in recipe_names())
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("name = ", "must be TOML"),
+        ('name = "x"', "must hold activation_range"),
+        ('name="x"\ndescription=""\nactivation_range="mse"\ncalibration_images=9\nfoo=1', "only known keys, got foo"),
+        ('name="x"\ndescription=""\nactivation_range="best"\ncalibration_images=9', "must be one of"),
+        ('name="x"\ndescription=""\nactivation_range="mse"\ncalibration_images=0', "at least 1"),
+    ],
+)
+def test_a_wrong_recipe_is_refused_in_one_clear_line(tmp_path, text, complaint):
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=complaint):
+        load_recipe(str(path))
+
+
+def test_a_users_own_recipe(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('name="mine"\ndescription="d"\nactivation_range="minmax"\ncalibration_images=9')
+    assert load_recipe(str(path)).activation_range is RangeRule.MINMAX
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(InputError, match="int8-minmax"):
+        load_recipe("int7")
