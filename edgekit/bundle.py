@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import struct
 import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -87,10 +88,16 @@ def parse(data: bytes, name: str = "model") -> Bundle:
     if data[4:8] != b"TFL3":
         raise InputError(f"{name} must be a .tflite model, got a file of {len(data)} bytes without the TFL3 mark.")
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            members = {info.filename: archive.read(info) for info in archive.infolist()}
-            front = min((info.header_offset for info in archive.infolist()), default=len(data))
-    except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
+        members, front = _unzip(data)
+    except (
+        zipfile.BadZipFile,
+        EOFError,
+        ValueError,
+        NotImplementedError,
+        RuntimeError,
+        OSError,
+        struct.error,
+    ) as error:
         raise _without_card(data, name) from error
     if CARD_NAME not in members:
         raise _without_card(data, name)
@@ -101,6 +108,15 @@ def parse(data: bytes, name: str = "model") -> Bundle:
         )
     images = {key: value for key, value in members.items() if key.endswith(".png")}
     return Bundle(card=card, data=data, images=images)
+
+
+def _unzip(data: bytes) -> tuple[dict[str, bytes], int]:
+    """Members by name, and where the first one begins. Only stored ones: damage must not set off a decompressor."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
+            raise zipfile.BadZipFile("compressed members")
+        members = {info.filename: archive.read(info) for info in archive.infolist()}
+        return members, min((info.header_offset for info in archive.infolist()), default=len(data))
 
 
 def _without_card(data: bytes, name: str) -> InputError:
