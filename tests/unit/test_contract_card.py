@@ -1,0 +1,125 @@
+"""The card: round trip, strictness at every level."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from support import tiny_model
+
+from edgekit.card import Card, GoldenSample, Measurement, Resize
+from edgekit.errors import InputError
+
+
+def full_card() -> Card:
+    return tiny_model.card_for(
+        tiny_model.input_spec(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), crop_fraction=0.875),
+        measurements=(Measurement("logits SQNR", 31.25, "dB", 100),),
+        golden=(GoldenSample("golden/0.png", (-128, 127, 0, 1, 2), (-127, 126, 0, 1, 3)),),
+        builtin_bound=3,
+        labels=("red", "vert", "синий", "日", "e"),
+    )
+
+
+def test_round_trip_and_canonical_form():
+    card = full_card()
+    text = card.to_json()
+    assert Card.from_json(text) == card
+    assert Card.from_json(text.encode()) == card
+    assert Card.from_json(text).to_json() == text
+    assert text.endswith("}\n")
+    plain = json.loads(text)
+    assert list(plain) == sorted(plain)
+    assert plain["input"]["resize"] == "area_linear"
+
+
+def test_types_come_back():
+    card = Card.from_json(full_card().to_json())
+    assert isinstance(card.input.resize, Resize)
+    assert isinstance(card.labels, tuple)
+    assert isinstance(card.golden[0].xnnpack, tuple)
+
+
+PLACES = [
+    (),
+    ("architecture",),
+    ("input",),
+    ("input", "quantization"),
+    ("output",),
+    ("output", "quantization"),
+    ("provenance",),
+    ("measurements", 0),
+    ("golden", 0),
+]
+
+
+def _at(plain, place):
+    for key in place:
+        plain = plain[key]
+    return plain
+
+
+@pytest.mark.parametrize("place", PLACES, ids=lambda place: ".".join(map(str, place)) or "card")
+def test_unknown_key_is_refused_at_every_level(place):
+    plain = json.loads(full_card().to_json())
+    _at(plain, place)["surprise"] = 1
+    with pytest.raises(InputError, match="surprise"):
+        Card.from_json(json.dumps(plain))
+
+
+@pytest.mark.parametrize("place", PLACES[1:], ids=lambda place: ".".join(map(str, place)))
+def test_missing_key_is_named(place):
+    plain = json.loads(full_card().to_json())
+    level = _at(plain, place)
+    required = {"architecture": "name", "input": "height", "output": "classes", "provenance": "seed"}
+    key = required.get(place[-1]) or ("scale" if place[-1] == "quantization" else next(iter(level)))
+    del level[key]
+    with pytest.raises(InputError, match=key):
+        Card.from_json(json.dumps(plain))
+
+
+@pytest.mark.parametrize(
+    ("place", "key", "value"),
+    [
+        ((), "labels", "abc"),
+        ((), "labels", [1, 2, 3, 4, 5]),
+        ((), "builtin_bound", 1.5),
+        ((), "builtin_bound", True),
+        ((), "golden", {}),
+        (("input",), "height", "32"),
+        (("input",), "height", 0),
+        (("input",), "mean", [0.5, 0.5]),
+        (("input",), "std", [0.5, 0.0, 0.5]),
+        (("input",), "crop_fraction", 0),
+        (("input",), "crop_fraction", 1.01),
+        (("input",), "resize", "nearest"),
+        (("input",), "quantization", 3),
+        (("output",), "classes", 4),
+        (("provenance",), "tools", []),
+        (("provenance",), "tools", {"torch": 2}),
+        (("golden", 0), "xnnpack", [1, None]),
+    ],
+)
+def test_wrong_values_are_input_errors(place, key, value):
+    plain = json.loads(full_card().to_json())
+    _at(plain, place)[key] = value
+    with pytest.raises(InputError):
+        Card.from_json(json.dumps(plain))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "3", "{", '{"schema_version": 1}', b"\xff\xfe\x00", "{}"])
+def test_other_texts_are_input_errors(text):
+    with pytest.raises(InputError):
+        Card.from_json(text)
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", None])
+def test_another_schema_version_is_refused(version):
+    plain = json.loads(full_card().to_json())
+    plain["schema_version"] = version
+    with pytest.raises(InputError, match="schema_version"):
+        Card.from_json(json.dumps(plain))
+
+
+def test_labels_must_match_classes():
+    with pytest.raises(InputError, match="label"):
+        replace(full_card(), labels=("a",))
