@@ -74,7 +74,10 @@ def enlarge(image: Image) -> Image:
 
 def plain_text(text: str) -> str:
     """`text` in ASCII, all that OpenCV's fonts have: accents dropped, the rest as '?'."""
-    return unicodedata.normalize("NFKD", text).encode("ascii", "replace").decode() if not text.isascii() else text
+    if text.isascii():
+        return text
+    letters = (letter for letter in unicodedata.normalize("NFKD", text) if not unicodedata.combining(letter))
+    return "".join(letters).encode("ascii", "replace").decode()
 
 
 def fitted(text: str, width: int, unit: int) -> str:
