@@ -40,6 +40,8 @@ def render(document: Document, pictures: tuple[str, ...], truth: NDArray[np.floa
         rows=sorted(document.classes, key=lambda row: (-row.drop.value, row.label)),
         are_rows_open=len(document.classes) <= OPEN_CLASSES,
         most_plotted=plots.MOST_CLASSES,
+        broad_from=plots.BROAD_CLASSES + 1,
+        min_bin=plots.MIN_BIN,
         headline=_tied(wording.headline(document)),
         badge=wording.gate_badge(document),
         gate_sentence=wording.gate_sentence(document),

@@ -21,6 +21,10 @@ from edgekit_quantize.report.document import ClassRow, Document, Stage
 
 FLOAT, INT8, INK, FAINT, _GREY = "#0072B2", "#D55E00", "#1f2933", "#d5dbe1", "#8894a0"
 MOST_CLASSES = 30
+# With more classes than this, the confusion matrix needs the width of the page.
+BROAD_CLASSES = 12
+# A bin of the reliability diagram with fewer images is noise.
+MIN_BIN = 10
 _WIDTH = 5.0
 _DENSITY = LinearSegmentedColormap.from_list("density", ["#b9d8ee", FLOAT, "#0b2545"])
 _STYLE = {
@@ -71,8 +75,8 @@ def _accuracy(rows: Sequence[ClassRow]) -> Figure:
     places = np.arange(len(rows))
     ours, theirs = [row.float_top1 for row in rows], [row.int8_top1 for row in rows]
     axes.hlines(places, ours, theirs, color=_GREY, linewidth=2, zorder=1)
-    axes.scatter(ours, places, s=42, color=FLOAT, marker="o", label="float", zorder=2, clip_on=False)
-    axes.scatter(theirs, places, s=40, color=INT8, marker="D", label="int8", zorder=3, alpha=0.9, clip_on=False)
+    axes.scatter(ours, places, s=75, color=FLOAT, marker="o", label="float", zorder=2, clip_on=False)
+    axes.scatter(theirs, places, s=24, color=INT8, marker="D", label="int8", zorder=3, clip_on=False)
     axes.set_xlabel("top-1 accuracy, %")
     low = min([*ours, *theirs])
     axes.set_xlim(max(0.0, low - 3.0) if low > 20 else -2.0, 101.0)
@@ -117,30 +121,31 @@ def _reliability(stages: Sequence[Stage]) -> Figure:
     axes.plot([0, 100], [0, 100], color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
     for stage, colour, marker in zip(stages, (FLOAT, INT8), ("o", "D"), strict=False):
         label = f"{stage.name} (off by {stage.calibration_error:.1f} points)"
-        confidence = [b.confidence for b in stage.reliability]
-        accuracy = [b.accuracy for b in stage.reliability]
+        bins = [b for b in stage.reliability if b.images >= MIN_BIN]
+        confidence, accuracy = [b.confidence for b in bins], [b.accuracy for b in bins]
         axes.plot(confidence, accuracy, marker=marker, markersize=5, color=colour, linewidth=1.6, label=label)
     axes.set_xlabel("confidence, %")
     axes.set_ylabel("accuracy, %")
-    axes.legend(loc="upper left")
+    axes.legend(loc="lower right")
     return figure
 
 
 def _confusion(change: NDArray[np.int64], labels: Sequence[str]) -> Figure:
     """Which answers became more (orange) or less (blue) frequent, per true class."""
     count = len(labels)
-    figure = Figure(figsize=(_WIDTH, _WIDTH * 0.98), layout="constrained")
+    width = _WIDTH if count <= BROAD_CLASSES else 1.6 * _WIDTH
+    figure = Figure(figsize=(width, width * 0.98), layout="constrained")
     axes = figure.add_subplot()
     most = max(1, int(np.abs(change).max()))
     axes.imshow(change, cmap="PuOr_r", vmin=-1.3 * most, vmax=1.3 * most)
-    size = 9 if count <= 12 else 7 if count <= 20 else 5.5
+    size = 9 if count <= 20 else 7.5
     for row, column in zip(*np.nonzero(change), strict=True):
         value = int(change[row, column])
         colour = "white" if abs(value) > 0.75 * most else INK
         axes.text(column, row, f"{value:+d}".replace("-", "−"), ha="center", va="center", fontsize=size, color=colour)
     short = [_short(label) for label in labels]
-    axes.set_xticks(range(count), short, rotation=90 if count > 5 else 0, fontsize=max(size, 6.5))
-    axes.set_yticks(range(count), short, fontsize=max(size, 6.5))
+    axes.set_xticks(range(count), short, rotation=90 if count > 5 else 0, fontsize=9)
+    axes.set_yticks(range(count), short, fontsize=9)
     axes.set_xticks(np.arange(count + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(count + 1) - 0.5, minor=True)
     axes.grid(visible=True, which="minor")

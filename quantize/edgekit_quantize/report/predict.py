@@ -28,8 +28,28 @@ from edgekit.train.checkpoint import Checkpoint
 
 BATCH = 16
 
-# What a worker makes of an image: its pixels and int8 logits, or why it could not be read.
-_Result = tuple[Image, NDArray[np.float32]] | str
+Logits = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """What a worker makes of a few neighbouring images; N of them are readable.
+
+    Attributes:
+        images: How many were tried.
+        indices: Places of the readable ones in the set.
+        pixels: (N, height, width, 3) RGB uint8.
+        reference: (N, classes) float32 logits of the float network.
+        int8: (N, classes) float32 logits of the int8 file.
+        skipped: Why the others could not be read.
+    """
+
+    images: int
+    indices: list[int]
+    pixels: Image
+    reference: Logits
+    int8: Logits
+    skipped: list[str]
 
 
 @dataclass(frozen=True)
@@ -47,8 +67,8 @@ class Predictions:
     """
 
     indices: NDArray[np.int64]
-    reference: NDArray[np.float32]
-    int8: NDArray[np.float32]
+    reference: Logits
+    int8: Logits
     skipped: tuple[str, ...]
     pixels_sha256: str
     runtime: str
@@ -65,45 +85,36 @@ def predict(
 ) -> Predictions:
     """Run both models over all images, with a progress bar on stderr.
 
-    Only one batch of pixels is held at a time (and the next in preparation); the logits are kept.
+    Only the chunks in work are held as pixels; the logits are kept.
 
     Args:
         checkpoint: The float network.
         bundle: The int8 file; its card says how images are cropped.
         images: The images.
         batch: Images at a time through PyTorch, at least 1.
-        threads: Images at a time through LiteRT, and PyTorch's threads; default all cores.
+        threads: Chunks worked on at once; default all cores.
 
     Raises:
         InputError: The file is not fully int8 or does not fit its card, no image is readable, or logits are not
             finite.
     """
     threads = threads or available_cores()
-    network = checkpoint.network()
-    work = _Int8Worker(bundle, images, threads)
+    work = _Worker(checkpoint, bundle, images, batch, threads)
     count, classes = len(images.names), bundle.card.output.classes
     reference = np.empty((count, classes), np.float32)
     int8 = np.empty((count, classes), np.float32)
     indices: list[int] = []
     skipped: list[str] = []
     digest = hashlib.sha256()
-    with _torch_threads(threads), _pool(threads) as pool, progress_bar(unit="images") as bar:
+    with _single_torch_thread(), _pool(threads) as pool, progress_bar(unit="images") as bar:
         task = bar.add_task("Comparing float and int8", total=count)
-        for start, results in _in_order(pool, work, count, batch):
-            good = [(start + i, *result) for i, result in enumerate(results) if not isinstance(result, str)]
-            skipped += [result for result in results if isinstance(result, str)]
-            bar.advance(task, len(results))
-            if not good:
-                continue
-            chosen, pixels, codes = (list(column) for column in zip(*good, strict=True))
-            rows = slice(len(indices), len(indices) + len(good))
-            stacked = np.stack(pixels)
-            digest.update(stacked.tobytes())
-            reference[rows] = float_logits(network, stacked, checkpoint.input)
-            int8[rows] = codes
-            indices += chosen
-            _check_finite(reference[rows], "The float network", images, chosen)
-            _check_finite(int8[rows], "The int8 model", images, chosen)
+        for chunk in _in_order(pool, work, range(0, count, batch), ahead=2 * threads):
+            rows = slice(len(indices), len(indices) + len(chunk.indices))
+            reference[rows], int8[rows] = chunk.reference, chunk.int8
+            indices += chunk.indices
+            skipped += chunk.skipped
+            digest.update(chunk.pixels.tobytes())
+            bar.advance(task, chunk.images)
     if not indices:
         raise InputError(f"At least one image must be readable, got none of {count}.")
     return Predictions(
@@ -117,42 +128,68 @@ def predict(
     )
 
 
-def float_logits(network: nn.Module, pixels: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float32]:
+def float_logits(network: nn.Module, pixels: Image, spec: InputSpec) -> Logits:
     """Logits (N, classes) float32 of RGB uint8 pixels (N, height, width, 3), normalized after `spec`."""
-    # NHWC in memory seen as NCHW is just what PyTorch calls channels_last: no copy.
+    # NHWC in memory seen as NCHW is just what PyTorch calls channels_last: no copy, and several times faster.
     inputs = torch.from_numpy(normalize(pixels, spec)).permute(0, 3, 1, 2)
     with torch.inference_mode():
         return np.asarray(network(inputs).float().numpy(), np.float32)
 
 
-class _Int8Worker:
-    """Decodes, crops and classifies one image; may be called by `threads` threads at once.
+class _Worker:
+    """Decodes, crops and classifies `batch` images, with both models; `threads` threads may call it at once.
 
-    LiteRT lets go of the GIL while it runs, so threads are enough; each call borrows an interpreter of its own.
+    LiteRT and PyTorch let go of the GIL while they compute, so threads are enough. Each call borrows an interpreter
+    of its own; the float network is only read, and shared. Neither uses threads inside: one image set gives work
+    enough for all cores, and PyTorch's own threads wait for each other at every layer, which was measured to cost
+    eightfold when something else runs on the machine.
     """
 
-    def __init__(self, bundle: Bundle, images: ImageSet, threads: int) -> None:
+    def __init__(self, checkpoint: Checkpoint, bundle: Bundle, images: ImageSet, batch: int, threads: int) -> None:
+        self._float, self._float_spec = checkpoint.network(), checkpoint.input
         networks = [Network(bundle.data, threads=1) for _ in range(threads)]
         self._input, self._output = _check_network(networks[0], bundle.card)
         self.kernels = networks[0].kernels
-        self._images, self._spec = images, bundle.card.input
+        self._spec, self._classes = bundle.card.input, bundle.card.output.classes
         self._table = quantization_table(self._spec, self._input)
+        self._images, self._names, self._batch = images, images.names, batch
         self._free: SimpleQueue[Network] = SimpleQueue()
         for network in networks:
             self._free.put(network)
 
-    def __call__(self, index: int) -> _Result:
-        try:
-            image = self._images.image(index)
-        except InputError as error:
-            return error.message
-        pixels = crop_and_resize(image, self._spec)
+    def __call__(self, start: int) -> _Chunk:
+        tried = range(start, min(start + self._batch, len(self._names)))
+        pixels, indices, skipped = [], [], []
+        for index in tried:
+            try:
+                image = self._images.image(index)
+            except InputError as error:
+                skipped.append(error.message)
+                continue
+            pixels.append(crop_and_resize(image, self._spec))
+            indices.append(index)
+        if not indices:
+            nothing = np.empty((0, self._classes), np.float32)
+            return _Chunk(len(tried), [], np.empty(0, np.uint8), nothing, nothing, skipped)
+        stacked = np.stack(pixels)
+        reference, int8 = float_logits(self._float, stacked, self._float_spec), self._int8_logits(stacked)
+        self._check_finite(reference, "The float network", indices)
+        self._check_finite(int8, "The int8 model", indices)
+        return _Chunk(len(tried), indices, stacked, reference, int8, skipped)
+
+    def _int8_logits(self, pixels: Image) -> Logits:
         network = self._free.get()
         try:
-            codes = network.run(to_int8(pixels, self._table))
+            codes = np.stack([network.run(to_int8(image, self._table)) for image in pixels])
         finally:
             self._free.put(network)
-        return pixels, dequantize(codes, self._output.scale, self._output.zero_point)
+        return dequantize(codes, self._output.scale, self._output.zero_point)
+
+    def _check_finite(self, logits: Logits, who: str, indices: list[int]) -> None:
+        bad = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+        if len(bad):
+            name = self._names[indices[int(bad[0])]]
+            raise InputError(f"{who} must give finite numbers, got NaN or infinity for {name}.", "Train it again.")
 
 
 def _check_network(network: Network, card: Card) -> tuple[Quantization, Quantization]:
@@ -173,31 +210,21 @@ def _check_network(network: Network, card: Card) -> tuple[Quantization, Quantiza
     return network.input_quantization, network.output_quantization
 
 
-def _check_finite(logits: NDArray[np.float32], who: str, images: ImageSet, chosen: list[int]) -> None:
-    bad = np.flatnonzero(~np.isfinite(logits).all(axis=1))
-    if len(bad):
-        name = images.names[chosen[int(bad[0])]]
-        raise InputError(f"{who} must give finite numbers, got NaN or infinity for {name}.", "Train it again.")
-
-
-def _in_order(
-    pool: ThreadPoolExecutor, work: Callable[[int], _Result], count: int, batch: int
-) -> Iterator[tuple[int, list[_Result]]]:
-    """(index of the first, results) batch by batch; the next batch is worked on while the caller uses this one."""
-    pending: deque[tuple[int, list[Future[_Result]]]] = deque()
-    for start in range(0, count, batch):
-        pending.append((start, [pool.submit(work, i) for i in range(start, min(start + batch, count))]))
-        if len(pending) > 1:
-            first, futures = pending.popleft()
-            yield first, [future.result() for future in futures]
-    for first, futures in pending:
-        yield first, [future.result() for future in futures]
+def _in_order(pool: ThreadPoolExecutor, work: Callable[[int], _Chunk], starts: range, ahead: int) -> Iterator[_Chunk]:
+    """The chunks in the order of `starts`, at most `ahead` of them in work or waiting for the caller."""
+    pending: deque[Future[_Chunk]] = deque()
+    for start in starts:
+        pending.append(pool.submit(work, start))
+        if len(pending) >= ahead:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
 
 
 @contextlib.contextmanager
 def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
     """A thread pool that drops what is still queued when the caller fails or is interrupted."""
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="int8")
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="compare")
     try:
         yield pool
     finally:
@@ -205,9 +232,9 @@ def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
 
 
 @contextlib.contextmanager
-def _torch_threads(threads: int) -> Iterator[None]:
+def _single_torch_thread() -> Iterator[None]:
     before = torch.get_num_threads()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
     try:
         yield
     finally:
