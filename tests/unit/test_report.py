@@ -9,7 +9,7 @@ import report_samples as samples
 import torch
 
 from edgekit.errors import GateError, InputError
-from edgekit.images import ArraySet, FileSet
+from edgekit.images import ArraySet, FileSet, labelled_folder
 from edgekit.models import MODELS
 from edgekit.preprocess import crop_and_resize
 from edgekit_quantize.report.document import Document
@@ -151,8 +151,6 @@ def test_unreadable_images_are_skipped_and_listed(tmp_path):
     folder = samples.write_folder(tmp_path / "data", samples.colour_images(30, seed=12))
     (folder / "green" / "empty.png").write_bytes(b"")
     (folder / "red" / "text.jpg").write_text("no image")
-    from edgekit.images import labelled_folder
-
     document = _report(labelled_folder(folder), batch=4).document
     assert document.data.images == 30
     assert len(document.data.skipped) == 2

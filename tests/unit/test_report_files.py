@@ -17,6 +17,7 @@ import torch
 from edgekit import cli
 from edgekit.errors import InputError
 from edgekit.files import sha256
+from edgekit.images import FileSet
 from edgekit.models import MODELS
 from edgekit.preprocess import crop_and_resize
 from edgekit.train.checkpoint import save
@@ -279,6 +280,15 @@ def test_an_output_never_replaces_an_input(files, capsys):
     assert "must not be an input" in capsys.readouterr().err
     assert _run(files, "--json", str(files / "out/r.html")) == 2
     assert (files / "model.tflite").read_bytes() == before
+
+
+def test_ctrl_c_leaves_no_file(files, monkeypatch):
+    def interrupted(self, index):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(FileSet, "image", interrupted)
+    assert _run(files) == 130
+    assert not list((files / "out").iterdir())
 
 
 def test_help_is_quick_and_has_examples():

@@ -50,10 +50,10 @@ def command(
     _check_limit(max_drop)
     _check_outputs([out, json_path], [model, reference])
     # What can fail at once fails before the long work.
-    for target in (out, json_path):
-        check_writable(target)
     int8, float32 = bundle.read(model), checkpoint.load(reference)
     images = held_out_folder(data)
+    for target in (out, json_path):
+        check_writable(target)
     report = make_report(
         float32,
         int8,
