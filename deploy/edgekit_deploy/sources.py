@@ -101,7 +101,7 @@ def open_source(text: str, fast: bool = False) -> Source:
     if camera:
         return CameraSource(int(camera[1]))
     path = Path(text)
-    if path.is_dir():
+    if text and path.is_dir():
         return FolderSource(path)
     if path.is_file():
         return VideoSource(path, fast)

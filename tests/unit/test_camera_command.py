@@ -1,0 +1,148 @@
+"""`edgekit camera` as users call it: a process of its own, real files, real signals."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from support import tiny_model
+from support.clips import colour_pictures, read_clip, write_clip
+
+COLOURS = [tiny_model.BGR[name] for name in tiny_model.COLOURS]
+
+EDGEKIT = [sys.executable, "-c", "from edgekit.cli import main; main()"]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("camera")
+    (folder / "model.tflite").write_bytes(tiny_model.sealed())
+    write_clip(folder / "clip.mp4", colour_pictures(COLOURS, 10), fps=50.0)
+    write_clip(folder / "long.mp4", colour_pictures(COLOURS * 20, 10), fps=25.0)
+    (folder / "truth.csv").write_text("frame,label\n0,red\n10,green\n20,blue\n")
+    return folder
+
+
+def environment(**changes):
+    kept = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    return {**kept, "COLUMNS": "120", **changes}
+
+
+def edgekit(folder, *arguments, **changes):
+    command = [*EDGEKIT, *map(str, arguments)]
+    return subprocess.run(command, cwd=folder, env=environment(**changes), capture_output=True, text=True, timeout=60)
+
+
+def test_the_whole_line(files, tmp_path):
+    record, stats = tmp_path / "out.mp4", tmp_path / "stats.json"
+    done = edgekit(
+        files, "camera", "model.tflite", "--source", "clip.mp4", "--fast", "--truth", "truth.csv",
+        "--record", record, "--json", stats, "--threads", "1",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "30 captured = 30 inferred + 0 dropped" in done.stdout
+    assert "accuracy 100.00 %" in done.stdout
+    assert "invoke" in done.stdout and "p99" in done.stdout
+    assert "xnnpack" in done.stdout
+    # No display: said, not crashed.
+    assert "Running headless" in done.stderr
+    plain = json.loads(stats.read_text())
+    assert plain["captured"] == plain["inferred"] + plain["dropped"] == 30
+    assert plain["accuracy"] == 1.0 and plain["recorded"] == 30
+    assert len(read_clip(record)[0]) == 30
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["out.mp4", "stats.json"]
+
+
+def test_real_time_and_max_frames(files):
+    done = edgekit(files, "camera", "model.tflite", "--source", "long.mp4", "--headless", "--max-frames", 5)
+    assert done.returncode == 0, done.stderr
+    assert "(limit)" in done.stdout
+    assert "headless" not in done.stderr
+
+
+def test_a_named_but_dead_display_does_not_kill_the_process(files):
+    done = edgekit(files, "camera", "model.tflite", "--source", "clip.mp4", "--fast", DISPLAY=":987")
+    assert done.returncode == 0, done.stderr
+    assert "Running headless" in done.stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)], ids=["SIGINT", "SIGTERM"])
+def test_real_signals_finish_the_recording(files, tmp_path, number, code):
+    record, stats = tmp_path / "out.mp4", tmp_path / "stats.json"
+    command = [
+        *EDGEKIT, "camera", "model.tflite", "--source", "long.mp4", "--headless",
+        "--record", str(record), "--json", str(stats),
+    ]  # fmt: skip
+    process = subprocess.Popen(
+        command, cwd=files, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    # Recording starts with the first decision: then the temporary file is there.
+    deadline = time.monotonic() + 30
+    while (
+        process.poll() is None
+        and time.monotonic() < deadline
+        and not any(entry.suffix == ".mp4" for entry in tmp_path.iterdir())
+    ):
+        time.sleep(0.02)
+    time.sleep(0.6)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=15)
+    assert process.returncode == code, err
+    assert number.name in out
+    assert len(read_clip(record)[0]) >= 5
+    plain = json.loads(stats.read_text())
+    assert plain["captured"] == plain["inferred"] + plain["dropped"]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["out.mp4", "stats.json"]
+
+
+def one_line(done, code):
+    assert done.returncode == code, done.stderr
+    lines = [line for line in done.stderr.strip().splitlines() if line]
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("Error: ")
+    assert "Traceback" not in done.stderr
+    return lines[0]
+
+
+def test_bad_input_is_one_line_and_exit_2(files, tmp_path):
+    (tmp_path / "zero.mp4").write_bytes(b"")
+    (tmp_path / "text.mp4").write_text("no video at all")
+    (tmp_path / "half.mp4").write_bytes((files / "clip.mp4").read_bytes()[:-2000])
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "plain.tflite").write_bytes(tiny_model.flatbuffer(tiny_model.input_spec()))
+    (tmp_path / "half.tflite").write_bytes(tiny_model.sealed()[:-50])
+    (tmp_path / "truth.csv").write_text("frame,label\n0,horse\n")
+    model, clip = files / "model.tflite", files / "clip.mp4"
+    cases = [
+        (model, "--source", "zero.mp4"),
+        (model, "--source", "text.mp4"),
+        (model, "--source", "half.mp4"),
+        (model, "--source", "empty"),
+        (model, "--source", "nothing.mp4"),
+        ("nothing.tflite", "--source", clip),
+        ("plain.tflite", "--source", clip),
+        ("half.tflite", "--source", clip),
+        (model, "--source", clip, "--truth", "truth.csv"),
+        (model, "--source", clip, "--record", "out.mkv"),
+        (model, "--source", clip, "--record", "truth.csv/out.mp4"),
+        (model, "--source", clip, "--json", "truth.csv/stats.json"),
+    ]
+    before = sorted(entry.name for entry in tmp_path.iterdir())
+    for arguments in cases:
+        line = one_line(edgekit(tmp_path, "camera", *arguments, "--headless", "--fast"), 2)
+        assert "must" in line, line
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == before
+
+
+def test_missing_camera_is_one_line_and_exit_3(files):
+    line = one_line(edgekit(files, "camera", "model.tflite", "--source", "63", "--headless"), 3)
+    assert "libcamera" in line
+
+
+def test_help_is_quick_and_has_examples(files):
+    done = edgekit(files, "camera", "--help")
+    assert done.returncode == 0
+    assert "Examples:" in done.stdout and "--truth" in done.stdout

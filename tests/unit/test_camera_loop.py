@@ -1,0 +1,257 @@
+"""The loop on real files and scripted sources: books, truth, limits, faults."""
+
+import json
+import os
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+from support import tiny_model
+from support.clips import colour_pictures, read_clip, write_clip
+
+from edgekit.errors import InputError
+from edgekit_deploy.camera import Limits, run_camera
+from edgekit_deploy.classifier import Classifier
+from edgekit_deploy.recorder import Recorder
+from edgekit_deploy.sources import FolderSource, Frame, SourceLost, VideoSource
+from edgekit_deploy.stats import STAGES
+from edgekit_deploy.truth import Truth
+
+COLOURS = [tiny_model.BGR[name] for name in tiny_model.COLOURS]
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    return write_clip(tmp_path_factory.mktemp("clips") / "clip.mp4", colour_pictures(COLOURS, 20), fps=60.0)
+
+
+@pytest.fixture
+def classifier():
+    return Classifier(tiny_model.parsed())
+
+
+class Endless:
+    """A camera that never ends: `steps` before frame i may sleep, or raise, or give another picture."""
+
+    def __init__(self, act=lambda index: None, period=0.002):
+        self.name, self.lossless, self.fps, self.notes = "endless", False, 30.0, []
+        self.act, self.period, self.closed = act, period, 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.closed += 1
+
+    def __iter__(self):
+        start, index = time.monotonic(), 0
+        while True:
+            time.sleep(self.period)
+            picture = self.act(index)
+            if picture is None:
+                picture = np.full((48, 64, 3), COLOURS[index % 3], np.uint8)
+            now = time.monotonic()
+            yield Frame(picture, now, index, now - start)
+            index += 1
+
+
+def check_books(stats):
+    assert stats.captured == stats.inferred + stats.dropped
+    assert set(stats.stages) == set(STAGES)
+    assert stats.stages["invoke"].count == stats.inferred
+    assert stats.stages["age"].count == stats.inferred
+    json.dumps(stats.to_plain())
+
+
+def test_fast_file_every_frame_with_truth(classifier, clip):
+    truth = Truth((0, 20, 40), (0, 1, 2))
+    stats = run_camera(classifier, VideoSource(clip, fast=True), truth=truth)
+    check_books(stats)
+    assert (stats.captured, stats.inferred, stats.dropped) == (60, 60, 0)
+    assert (stats.judged, stats.correct, stats.accuracy) == (60, 60, 1.0)
+    assert stats.ended == "end of stream"
+    assert stats.kernels == "xnnpack"
+
+
+def test_wrong_truth_is_counted_wrong_and_unknown_is_not_judged(classifier, clip):
+    stats = run_camera(classifier, VideoSource(clip, fast=True), truth=Truth((10, 30), (0, 0)))
+    assert (stats.judged, stats.correct) == (50, 10)
+    assert stats.accuracy == pytest.approx(0.2)
+    assert run_camera(classifier, VideoSource(clip, fast=True)).accuracy is None
+
+
+def test_real_time_file(classifier, clip):
+    seen = []
+    stats = run_camera(classifier, VideoSource(clip), observer=seen.append, truth=Truth((0, 20, 40), (0, 1, 2)))
+    check_books(stats)
+    assert stats.captured == 60
+    assert stats.accuracy == 1.0
+    assert 0.98 <= stats.seconds < 5.0
+    indices = [decision.frame.index for decision in seen]
+    assert indices == sorted(set(indices)) and indices[-1] == 59
+    assert [decision.inferred for decision in seen] == list(range(1, stats.inferred + 1))
+
+
+def test_a_slow_consumer_drops_and_stays_fresh(classifier):
+    stats = run_camera(
+        classifier, Endless(period=0.005), observer=lambda decision: time.sleep(0.03), limits=Limits(frames=20)
+    )
+    check_books(stats)
+    assert stats.inferred == 20
+    assert stats.dropped > 20
+    # A frame period and the machine's own jitter; a queue would show hundreds of milliseconds.
+    assert stats.stages["age"].p50 < 20.0
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_books_balance_under_random_loads(classifier, seed):
+    rng = np.random.default_rng(seed)
+    source = Endless(period=float(rng.uniform(0.0, 0.004)))
+    slow = float(rng.uniform(0.0, 0.008))
+    frames = int(rng.integers(1, 60))
+    stats = run_camera(classifier, source, observer=lambda d: time.sleep(slow), limits=Limits(frames=frames))
+    check_books(stats)
+    assert stats.inferred == frames and stats.ended == "limit"
+    assert source.closed == 1
+
+
+def test_limit_of_seconds_holds_even_without_frames(classifier):
+    silent = Endless(act=lambda index: time.sleep(0.4))
+    start = time.monotonic()
+    stats = run_camera(classifier, silent, limits=Limits(seconds=0.2))
+    assert stats.ended == "limit"
+    assert time.monotonic() - start < 3.0
+    check_books(stats)
+
+
+@pytest.mark.parametrize(("number", "name"), [(signal.SIGINT, "SIGINT"), (signal.SIGTERM, "SIGTERM")])
+def test_signals_end_the_loop_without_raising(classifier, number, name):
+    before = signal.getsignal(number)
+    stats = run_camera(
+        classifier, Endless(), observer=lambda d: os.kill(os.getpid(), number) if d.inferred == 5 else None
+    )
+    assert stats.ended == name
+    assert stats.inferred == 5
+    check_books(stats)
+    assert signal.getsignal(number) is before
+
+
+def test_loop_runs_in_another_thread(classifier, clip):
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(run_camera(classifier, VideoSource(clip, fast=True))))
+    thread.start()
+    thread.join(30)
+    assert answers[0].inferred == 60
+
+
+def test_lost_camera_raises_with_the_books_so_far(classifier, tmp_path):
+    def pull(index):
+        if index == 12:
+            raise SourceLost("camera 0 must keep delivering, got no frame.")
+
+    with Recorder(tmp_path / "out.mp4") as recorder, pytest.raises(SourceLost) as caught:
+        run_camera(classifier, Endless(pull), recorder=recorder)
+    stats = caught.value.stats
+    check_books(stats)
+    assert stats.captured == 12
+    assert stats.ended == "source lost"
+    assert len(read_clip(tmp_path / "out.mp4")[0]) >= 1
+
+
+def test_any_error_in_the_capture_thread_surfaces(classifier):
+    def fail(index):
+        if index == 3:
+            raise ZeroDivisionError
+
+    source = Endless(fail)
+    with pytest.raises(ZeroDivisionError):
+        run_camera(classifier, source)
+    assert source.closed == 1
+
+
+def test_an_error_in_the_observer_closes_the_source(classifier):
+    def fail(decision):
+        raise KeyError("observer")
+
+    source = Endless()
+    with pytest.raises(KeyError):
+        run_camera(classifier, source, observer=fail)
+    assert source.closed == 1
+
+
+def test_frames_of_changing_size_and_shape(classifier):
+    sizes = [(48, 64), (1, 1), (500, 333), (16, 16), (64, 48)]
+    stats = run_camera(
+        classifier,
+        Endless(lambda index: tiny_model.noise(index, *sizes[index % 5]), period=0.003),
+        limits=Limits(frames=25),
+    )
+    check_books(stats)
+
+
+def test_recording_carries_the_overlay_and_keeps_time(classifier, clip, tmp_path):
+    path = tmp_path / "out.mp4"
+    with Recorder(path) as recorder:
+        stats = run_camera(
+            classifier, VideoSource(clip, fast=True), recorder=recorder, truth=Truth((0, 20, 40), (0, 1, 1))
+        )
+    pictures, fps = read_clip(path)
+    assert fps == pytest.approx(60.0)
+    assert len(pictures) == recorder.written == 60
+    assert recorder.dropped == 0
+    assert stats.stages["draw"].count == 60
+    # Enlarged to 240 rows; the border is green where right (blue channel low), red where wrong.
+    assert pictures[0].shape[0] == 240
+    right, wrong = pictures[30][120, 1].astype(int), pictures[50][120, 1].astype(int)
+    assert right[1] > right[2] + 40
+    assert wrong[2] > wrong[1] + 40
+
+
+def test_real_time_recording_lasts_as_long_as_the_clip(classifier, clip, tmp_path):
+    path = tmp_path / "out.avi"
+    with Recorder(path) as recorder:
+        run_camera(classifier, VideoSource(clip), recorder=recorder, observer=lambda decision: time.sleep(0.05))
+    pictures, fps = read_clip(path)
+    # Few frames were inferred; repeats make up for the others. The first and last may be off by one slow step.
+    assert len(pictures) / fps == pytest.approx(1.0, abs=0.1)
+
+
+def test_window_that_is_closed_ends_the_loop(classifier):
+    class Closing:
+        def __init__(self):
+            self.shown = 0
+
+        def show(self, image):
+            self.shown += 1
+            return self.shown < 4
+
+    stats = run_camera(classifier, Endless(), window=Closing())
+    assert stats.ended == "window closed"
+    assert stats.inferred == 4
+
+
+def test_folder_of_tiny_and_large_images(classifier, tmp_path):
+    import cv2
+
+    for index, size in enumerate([(16, 16), (1000, 30), (7, 900)]):
+        cv2.imwrite(str(tmp_path / f"{index}.png"), tiny_model.noise(index, *size))
+    (tmp_path / "bad.png").write_bytes(b"")
+    stats = run_camera(classifier, FolderSource(tmp_path))
+    check_books(stats)
+    assert stats.inferred == 3
+    assert any("bad.png" in note for note in stats.notes)
+    assert any("bad.png" in line for line in stats.lines())
+
+
+def test_a_source_that_cannot_open(classifier, tmp_path):
+    with pytest.raises(InputError):
+        run_camera(classifier, VideoSource(tmp_path / "nothing.mp4"))
+
+
+def test_memory_and_threads_do_not_grow(classifier):
+    before = threading.active_count()
+    for _ in range(20):
+        run_camera(classifier, Endless(period=0.0), limits=Limits(frames=5))
+    assert threading.active_count() == before
