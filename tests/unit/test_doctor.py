@@ -1,0 +1,191 @@
+"""The doctor: each trap is recognised with the command that mends it; golden samples are replayed for real."""
+
+import json
+import os
+from dataclasses import replace
+
+import pytest
+from click.testing import CliRunner
+from support import tiny_model
+
+from edgekit import bundle
+from edgekit.errors import GateError, InputError
+from edgekit.runtime import Kernels, Network
+from edgekit_deploy import doctor, self_test
+from edgekit_deploy.doctor import Verdict
+from edgekit_deploy.doctor_command import command
+
+GOOD = {"numpy": "2.4.6", "opencv-python": "4.11.0.86", "ai-edge-litert": "2.3.0"}
+OLD = {"numpy": "1.26.4", "opencv-python": "4.11.0.86", "tflite-runtime": "2.14.0"}
+
+
+@pytest.fixture
+def model_file(tmp_path):
+    path = tmp_path / "model.tflite"
+    path.write_bytes(tiny_model.sealed())
+    return path
+
+
+def test_this_machine_is_not_broken():
+    checks = list(doctor.check_machine())
+    assert {check.name for check in checks} >= {"Python", "architecture", "numpy", "OpenCV", "runtime", "cameras"}
+    assert [check for check in checks if check.verdict is Verdict.BROKEN] == []
+
+
+@pytest.mark.parametrize(
+    ("check", "verdict", "word"),
+    [
+        (doctor.check_python((3, 10, 2)), Verdict.BROKEN, "3.11"),
+        (doctor.check_python((3, 13, 0)), Verdict.OK, ""),
+        (doctor.check_python((3, 15, 0)), Verdict.NOTE, "Tested"),
+        (doctor.check_architecture("aarch64", 64), Verdict.OK, ""),
+        (doctor.check_architecture("armv7l", 32), Verdict.NOTE, "64-bit Raspberry Pi OS"),
+        (doctor.check_architecture("aarch64", 32), Verdict.NOTE, "tflite-runtime"),
+        (doctor.check_glibc(("glibc", "2.36")), Verdict.OK, ""),
+        (doctor.check_glibc(("glibc", "2.31")), Verdict.NOTE, "Bookworm"),
+        (doctor.check_glibc(("", "")), Verdict.NOTE, "glibc"),
+        (doctor.check_numpy(GOOD), Verdict.OK, ""),
+        (doctor.check_numpy(OLD), Verdict.OK, ""),
+        (doctor.check_numpy({}), Verdict.BROKEN, "pip install numpy"),
+        (doctor.check_numpy(OLD | {"numpy": "2.1.0"}), Verdict.BROKEN, 'pip install "numpy<2" "opencv-python<4.12"'),
+        (doctor.check_numpy(GOOD | {"tflite-runtime": "2.14.0"}), Verdict.OK, ""),
+        (doctor.check_opencv(GOOD), Verdict.OK, ""),
+        (
+            doctor.check_opencv(OLD | {"opencv-python": "4.12.0.88"}),
+            Verdict.BROKEN,
+            'pip install "opencv-python<4.12"',
+        ),
+        (
+            doctor.check_opencv(GOOD | {"opencv-python-headless": "4.11.0.86"}),
+            Verdict.BROKEN,
+            "pip uninstall -y opencv-python opencv-python-headless && pip install opencv-python",
+        ),
+        (doctor.check_runtime({"numpy": "2.0"}), Verdict.BROKEN, 'pip install "edgekit[deploy]"'),
+    ],
+)
+def test_traps(check, verdict, word):
+    assert check.verdict is verdict
+    assert word in check.remedy
+
+
+def test_a_runtime_that_does_not_load(monkeypatch):
+    def fail():
+        raise ImportError("GLIBCXX_3.4.30 not found")
+
+    monkeypatch.setattr("edgekit.runtime._interpreter_module", fail)
+    check = doctor.check_runtime(GOOD)
+    assert check.verdict is Verdict.BROKEN
+    assert "GLIBCXX" in check.found and "ai-edge-litert" in check.remedy
+
+
+def test_cameras(tmp_path, monkeypatch):
+    assert doctor.check_cameras(tmp_path / "nothing").verdict is Verdict.NOTE
+    for name in ("video0", "video10", "video2"):
+        (tmp_path / name).write_text("")
+    assert doctor.check_cameras(tmp_path).found == "video0, video2, video10"
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert "usermod -aG video" in doctor.check_cameras(tmp_path).remedy
+
+
+def test_golden_samples_hold_on_both_kinds_of_kernels():
+    model = tiny_model.parsed()
+    for kernels in Kernels:
+        network = Network(model.data, kernels=kernels)
+        check = self_test.check_golden(model, network, "x86_64")
+        assert check.verdict is Verdict.OK
+        assert "3 of 3 bit for bit" in check.found and kernels in check.found
+        for sample in model.card.golden:
+            assert self_test.replay(sample, model, network).tolist() == list(getattr(sample, kernels))
+
+
+def reseal(change):
+    """The tiny model with golden samples changed by `change`."""
+    model = tiny_model.parsed()
+    card = replace(model.card, golden=tuple(change(sample) for sample in model.card.golden))
+    return bundle.parse(bundle.seal(tiny_model.flatbuffer(model.card.input), card, model.images))
+
+
+def shifted(codes, by):
+    return (codes[0] + by, *codes[1:])
+
+
+@pytest.mark.parametrize(
+    ("kernels", "machine", "by", "verdict"),
+    [
+        (Kernels.XNNPACK, "x86_64", 1, Verdict.BROKEN),
+        (Kernels.XNNPACK, "aarch64", 1, Verdict.BROKEN),
+        (Kernels.BUILTIN, "x86_64", 1, Verdict.BROKEN),
+        (Kernels.BUILTIN, "AMD64", 1, Verdict.BROKEN),
+        (Kernels.BUILTIN, "aarch64", 3, Verdict.OK),
+        (Kernels.BUILTIN, "armv7l", 4, Verdict.BROKEN),
+    ],
+)
+def test_one_code_off_is_found_where_exactness_is_promised(kernels, machine, by, verdict):
+    model = reseal(lambda s: replace(s, xnnpack=shifted(s.xnnpack, by), builtin=shifted(s.builtin, by)))
+    check = self_test.check_golden(model, Network(model.data, kernels=kernels), machine)
+    assert check.verdict is verdict
+    if verdict is Verdict.BROKEN:
+        assert f"off by {by}" in check.found
+
+
+def test_each_kind_of_kernels_has_its_own_expectation():
+    only_builtin_wrong = reseal(lambda s: replace(s, builtin=shifted(s.builtin, 9)))
+    network = Network(only_builtin_wrong.data)
+    assert self_test.check_golden(only_builtin_wrong, network, "x86_64").verdict is Verdict.OK
+    network = Network(only_builtin_wrong.data, kernels=Kernels.BUILTIN)
+    assert self_test.check_golden(only_builtin_wrong, network, "x86_64").verdict is Verdict.BROKEN
+
+
+def test_missing_image_or_short_expectation():
+    lost = reseal(lambda s: replace(s, image="golden/lost.png"))
+    check = self_test.check_golden(lost, Network(lost.data), "x86_64")
+    assert check.verdict is Verdict.BROKEN and "lost.png" in check.found
+    short = reseal(lambda s: replace(s, xnnpack=s.xnnpack[:-1]))
+    assert self_test.check_golden(short, Network(short.data), "x86_64").verdict is Verdict.BROKEN
+
+
+def test_a_model_without_samples_is_a_note():
+    data = tiny_model.sealed(golden=0)
+    model = bundle.parse(data)
+    assert self_test.check_golden(model, Network(data), "x86_64").verdict is Verdict.NOTE
+
+
+def test_lost_xnnpack_is_broken(monkeypatch, model_file):
+    monkeypatch.setattr(Network, "_is_delegated", lambda self: False)
+    verdicts = {check.name: check.verdict for check in self_test.check_model(model_file)}
+    assert verdicts["kernels"] is Verdict.BROKEN
+
+
+def test_fast_path_is_checked(monkeypatch, model_file):
+    assert {check.name: check.verdict for check in self_test.check_model(model_file)} == dict.fromkeys(("model", "kernels", "golden samples", "camera path"), Verdict.OK)
+
+
+def test_command_table_and_json(model_file):
+    done = CliRunner().invoke(command, [str(model_file)])
+    assert done.exit_code == 0, done.output
+    assert "golden samples" in done.output
+    done = CliRunner().invoke(command, [str(model_file), "--json"])
+    plain = json.loads(done.stdout)
+    assert plain["ok"] is True
+    assert {check["name"] for check in plain["checks"]} >= {"Python", "kernels", "golden samples"}
+
+
+def test_command_exits_1_when_something_is_broken(tmp_path):
+    model = reseal(lambda s: replace(s, xnnpack=shifted(s.xnnpack, 5), builtin=shifted(s.builtin, 5)))
+    path = tmp_path / "odd.tflite"
+    path.write_bytes(model.data)
+    done = CliRunner().invoke(command, [str(path), "--json"])
+    assert isinstance(done.exception, GateError) and done.exception.exit_code == 1
+    assert json.loads(done.stdout)["ok"] is False
+
+
+def test_command_with_a_bad_file_is_an_input_error(tmp_path):
+    (tmp_path / "bad.tflite").write_bytes(b"nothing")
+    assert isinstance(CliRunner().invoke(command, [str(tmp_path / "bad.tflite")]).exception, InputError)
+
+
+def test_model_is_not_looked_at_on_a_broken_machine(monkeypatch, model_file):
+    monkeypatch.setattr(doctor, "installed_versions", lambda: {"numpy": "2.0.0", "opencv-python": "4.12.0"})
+    done = CliRunner().invoke(command, [str(model_file), "--json"])
+    assert isinstance(done.exception, GateError)
+    assert json.loads(done.stdout)["checks"][-1]["found"].startswith("not looked at")
