@@ -116,7 +116,7 @@ def test_connection_cut_in_the_middle_leaves_nothing(tmp_path, model_file):
 
 def test_a_folder_that_cannot_be_made(device, model_file):
     (device / "file").write_text("")
-    with pytest.raises(InputError, match=r"store model.tflite"):
+    with pytest.raises(InputError, match=r"store model\.tflite"):
         push(model_file, Target("pi", "file/in"), Ssh("pi"))
 
 
