@@ -114,7 +114,7 @@ def run(arguments: list[str] | None = None) -> int:
         return _fail(f"Error: {error}", error.exit_code)
     except ModuleNotFoundError as error:
         _reraise_for_debug()
-        return _missing_module(error)
+        return _missing_module(error, sys.argv[1:] if arguments is None else arguments)
     except BrokenPipeError:
         # The reader of a pipe went away; Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -125,9 +125,13 @@ def run(arguments: list[str] | None = None) -> int:
         return _fail(line, 4)
 
 
-def _missing_module(error: ModuleNotFoundError) -> int:
+def _missing_module(error: ModuleNotFoundError, arguments: list[str]) -> int:
     root = (error.name or "").split(".")[0]
     extra = EXTRA_OF_MODULE.get(root)
+    command = next((COMMANDS[word] for word in arguments if word in COMMANDS), None)
+    if extra and command:
+        # The command's own extra brings everything it needs at once, not just the first module that is missing.
+        extra = command.extra
     if extra is None:
         return _fail(f"Error: edgekit failed inside: {error}. Run again with edgekit --debug.", 4)
     return _fail(f'Error: This command needs {root}, which is not installed. Run: pip install "edgekit[{extra}]"', 3)
