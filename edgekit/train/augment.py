@@ -1,0 +1,105 @@
+"""Random variations of training images, in plain torch, one resampling per batch.
+
+Zoom, stretch, shift, rotation and flip are one affine map per image, applied together with the change of resolution,
+so that an image is interpolated once however many variations are on.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How far training images vary. Zero everywhere (and `flip` off) leaves the images as they are.
+
+    Attributes:
+        flip: Mirror left to right with probability 1/2.
+        zoom: The side of the box that is looked at, as a share of the image: uniform in [1 - zoom, 1].
+        stretch: Aspect ratio of that box: log-uniform in [1 / (1 + stretch), 1 + stretch].
+        shift: How far beyond the border the box may reach, as a share of the side; the rest is mirrored image.
+        rotate: Degrees, either way.
+        light: Brightness and contrast change by up to this share.
+        cutout: Side of a grey square at a random place, as a share of the image; applied to half of the images.
+    """
+
+    flip: bool = True
+    zoom: float = 0.25
+    stretch: float = 0.0
+    shift: float = 0.0
+    rotate: float = 0.0
+    light: float = 0.0
+    cutout: float = 0.0
+
+
+NONE = Augmentation(flip=False, zoom=0.0)
+
+
+def augment(pixels: Tensor, size: int, how: Augmentation, generator: torch.Generator) -> Tensor:
+    """Vary a batch and bring it to size × size.
+
+    Args:
+        pixels: (N, H, W, 3) uint8, RGB.
+        size: Side of the result in pixels.
+        how: The amounts.
+        generator: A CPU generator: the same state gives the same images on every device.
+
+    Returns:
+        (N, 3, size, size) float32 in [0, 255], RGB.
+    """
+    count = len(pixels)
+    images = pixels.permute(0, 3, 1, 2).float()
+    maps = _affine_maps(count, how, generator).to(images.device)
+    grid = F.affine_grid(maps, [count, 3, size, size], align_corners=False)
+    varied = F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    if how.light:
+        varied = _light(varied, how.light, generator)
+    if how.cutout:
+        varied = _cutout(varied, how.cutout, generator)
+    return varied
+
+
+def _uniform(count: int, low: float, high: float, generator: torch.Generator) -> Tensor:
+    return torch.rand(count, generator=generator) * (high - low) + low
+
+
+def _affine_maps(count: int, how: Augmentation, generator: torch.Generator) -> Tensor:
+    """(N, 2, 3) float32: output coordinates in [-1, 1] to input coordinates in [-1, 1]."""
+    side = _uniform(count, 1.0 - how.zoom, 1.0, generator)
+    aspect = torch.exp(_uniform(count, -1.0, 1.0, generator) * 0.5 * math.log1p(how.stretch))
+    width, height = (side * aspect).clamp(max=1.0), (side / aspect).clamp(max=1.0)
+    angle = _uniform(count, -1.0, 1.0, generator) * math.radians(how.rotate)
+    mirror = torch.where(torch.rand(count, generator=generator) < 0.5, -1.0, 1.0) if how.flip else torch.ones(count)
+    maps = torch.empty(count, 2, 3)
+    maps[:, 0, 0] = width * angle.cos() * mirror
+    maps[:, 0, 1] = -height * angle.sin()
+    maps[:, 1, 0] = width * angle.sin() * mirror
+    maps[:, 1, 1] = height * angle.cos()
+    maps[:, 0, 2] = _uniform(count, -1.0, 1.0, generator) * (1.0 - width + 2.0 * how.shift)
+    maps[:, 1, 2] = _uniform(count, -1.0, 1.0, generator) * (1.0 - height + 2.0 * how.shift)
+    return maps
+
+
+def _light(images: Tensor, amount: float, generator: torch.Generator) -> Tensor:
+    count = len(images)
+    gain = 1.0 + _uniform(count, -amount, amount, generator).to(images.device)
+    offset = 255.0 * _uniform(count, -amount, amount, generator).to(images.device)
+    mean = images.mean((1, 2, 3), keepdim=True)
+    varied = (images - mean) * gain[:, None, None, None] + mean + offset[:, None, None, None]
+    return varied.clamp_(0.0, 255.0)
+
+
+def _cutout(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    count, _, height, width = images.shape
+    row = torch.rand(count, 1, 1, 1, generator=generator).to(images.device)
+    column = torch.rand(count, 1, 1, 1, generator=generator).to(images.device)
+    chosen = (torch.rand(count, 1, 1, 1, generator=generator) < 0.5).to(images.device)
+    rows = (torch.arange(height, device=images.device).view(1, 1, -1, 1) + 0.5) / height
+    columns = (torch.arange(width, device=images.device).view(1, 1, 1, -1) + 0.5) / width
+    inside = ((rows - row).abs() < share / 2) & ((columns - column).abs() < share / 2) & chosen
+    return images.masked_fill(inside, 127.5)

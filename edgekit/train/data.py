@@ -1,0 +1,158 @@
+"""Images in memory: every file is decoded, cropped and resized once, before the first epoch."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from edgekit.card import InputSpec
+from edgekit.errors import InputError
+from edgekit.images import ArraySet, FileSet, ImageSet, Prepared, labelled_folder
+from edgekit.progress import progress_bar
+
+# Photos are kept this much larger than the input, so that zooming in while training does not blur them.
+ROOM = 1.25
+MEMORY_SHARE = 0.6
+
+
+@dataclass(frozen=True)
+class PixelSet:
+    """Images of one size with their classes, in memory.
+
+    Attributes:
+        pixels: (N, side, side, 3) uint8, RGB.
+        targets: (N,) int64 class indices.
+        labels: Class names.
+        skipped: One line per image that could not be read and is not among them.
+    """
+
+    pixels: Tensor
+    targets: Tensor
+    labels: tuple[str, ...]
+    skipped: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def fingerprint(self) -> str:
+        """SHA-256 over pixels, classes and names: tells whether a resumed run sees the same data."""
+        digest = hashlib.sha256(self.pixels.numpy().tobytes())
+        digest.update(self.targets.numpy().tobytes())
+        digest.update("\n".join(self.labels).encode())
+        return digest.hexdigest()
+
+
+def for_training(images: ImageSet, spec: InputSpec, progress: bool = True) -> PixelSet:
+    """Images with room to zoom: a little larger than the input, or as small as they are.
+
+    Small images of one size (CIFAR-10) are kept unchanged; augmentation enlarges them in its one resampling.
+
+    Raises:
+        InputError: No image can be read, a class has none left, or they do not fit into memory.
+    """
+    if isinstance(images, ArraySet):
+        height, width = images.pixels.shape[1:3]
+        if height == width <= spec.height:
+            return PixelSet(torch.from_numpy(np.array(images.pixels)), _targets(images.targets), images.labels)
+    side = round(spec.height * ROOM)
+    return for_evaluation(images, replace(spec, height=side, width=side), progress)
+
+
+def for_evaluation(images: ImageSet, spec: InputSpec, progress: bool = True) -> PixelSet:
+    """Images exactly as the model will be given them: `edgekit.preprocess`, up to normalization.
+
+    Raises:
+        InputError: As `for_training`.
+    """
+    count = len(images.names)
+    _check_memory(count * spec.height * spec.width * 3)
+    pixels = np.empty((count, spec.height, spec.width, 3), np.uint8)
+    prepared = Prepared(images, spec)
+    kept: list[int] = []
+    with progress_bar(unit="images") as bar:
+        bar.disable = not progress
+        task = bar.add_task("Reading images", total=count)
+        for index, image in prepared:
+            pixels[len(kept)] = image
+            kept.append(index)
+            bar.update(task, completed=index + 1)
+    targets = images.targets[kept]
+    empty = [label for index, label in enumerate(images.labels) if not np.any(targets == index)]
+    if empty and prepared.skipped:
+        raise InputError(f"Every class must have a readable image, got none for {', '.join(empty[:5])}.")
+    # The slice is contiguous and shares memory: skipped images cost only address space.
+    return PixelSet(torch.from_numpy(pixels[: len(kept)]), _targets(targets), images.labels, tuple(prepared.skipped))
+
+
+def normalizer(spec: InputSpec) -> Callable[[Tensor], Tensor]:
+    """A function from (N, 3, H, W) float32 pixels in [0, 255] to the network's input; see `preprocess.normalize`."""
+    mean, std = np.asarray(spec.mean, np.float64), np.asarray(spec.std, np.float64)
+    gain = torch.from_numpy((1.0 / (255.0 * std)).astype(np.float32)).view(1, 3, 1, 1)
+    offset = torch.from_numpy((-mean / std).astype(np.float32)).view(1, 3, 1, 1)
+    return lambda images: images * gain + offset
+
+
+def open_folder(folder: Path, val_fraction: float, seed: int) -> tuple[FileSet, FileSet]:
+    """The training and the validation set of a user's folder.
+
+    `folder/train/<class>` and `folder/val/<class>` if both are there; otherwise `folder/<class>`, split per class.
+
+    Raises:
+        InputError: No folder, fewer than two classes, class sets that differ, or a class too small to be split.
+    """
+    train_folder, val_folder = folder / "train", folder / "val"
+    if not (train_folder.is_dir() and val_folder.is_dir()):
+        return stratified_split(labelled_folder(folder), val_fraction, seed)
+    train_set, val_set = labelled_folder(train_folder), labelled_folder(val_folder)
+    if differ := sorted(set(train_set.labels) ^ set(val_set.labels)):
+        raise InputError(
+            f"{train_folder} and {val_folder} must have the same classes, got {', '.join(differ[:5])} in one only.",
+            "Add or remove those folders.",
+        )
+    return train_set, val_set
+
+
+def stratified_split(images: FileSet, val_fraction: float, seed: int) -> tuple[FileSet, FileSet]:
+    """Split every class by the same share, at least one image on either side.
+
+    Raises:
+        InputError: The share is not in (0, 1), or a class has a single image.
+    """
+    if not 0 < val_fraction < 1:
+        raise InputError(f"--val-fraction must be between 0 and 1, got {val_fraction}.")
+    random = np.random.default_rng(seed)
+    train: list[NDArray[np.intp]] = []
+    val: list[NDArray[np.intp]] = []
+    for index, label in enumerate(images.labels):
+        members = random.permutation(np.flatnonzero(images.targets == index))
+        if len(members) < 2:
+            raise InputError(
+                f"Class {label} must have at least two images to be split, got {len(members)}.",
+                "Add images, or make train/ and val/ folders.",
+            )
+        cut = min(max(1, round(len(members) * val_fraction)), len(members) - 1)
+        val.append(members[:cut])
+        train.append(members[cut:])
+    return images.subset(np.sort(np.concatenate(train))), images.subset(np.sort(np.concatenate(val)))
+
+
+def _targets(targets: NDArray[np.int64]) -> Tensor:
+    return torch.from_numpy(np.array(targets, np.int64))
+
+
+def _check_memory(needed: int) -> None:
+    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > MEMORY_SHARE * available:
+        raise InputError(
+            f"The prepared images must fit into memory, got {needed / 2**30:.1f} GiB of images and "
+            f"{available / 2**30:.1f} GiB of memory.",
+            "Use fewer images or a smaller --size.",
+        )

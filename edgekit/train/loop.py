@@ -1,0 +1,267 @@
+"""The training loop: AdamW, one-cycle rates, one checkpoint per epoch.
+
+Everything random is seeded per epoch, never by what came before it. So a run that goes on from its last finished
+epoch needs no random state from the file, and ends with the same bits as an unbroken one (same thread count).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from rich.progress import Progress, TaskID
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from edgekit.errors import InputError
+from edgekit.files import check_writable
+from edgekit.images import ImageSet
+from edgekit.models import create
+from edgekit.progress import console, progress_bar
+from edgekit.train import checkpoint as checkpoints
+from edgekit.train.augment import augment
+from edgekit.train.checkpoint import Checkpoint
+from edgekit.train.data import PixelSet, for_evaluation, for_training, normalizer
+from edgekit.train.evaluate import predict
+from edgekit.train.options import Options
+from edgekit.train.resume import Epoch, Progressed, last_path, restore, store
+from edgekit.train.weights import check_available, load_imagenet
+
+FIRST_RATE = 0.04
+
+
+@dataclass(frozen=True)
+class Result:
+    """What training gave.
+
+    Attributes:
+        checkpoint: The network.
+        epochs: What each epoch gave; after `--resume` those before it too.
+        seconds: Wall-clock time of all epochs, reading the images not counted.
+        skipped: One line per image that could not be read.
+    """
+
+    checkpoint: Checkpoint
+    epochs: list[Epoch]
+    seconds: float
+    skipped: tuple[str, ...] = ()
+
+    @property
+    def images_per_second(self) -> float:
+        """Mean rate over the epochs, validation included."""
+        return sum(epoch.images for epoch in self.epochs) / max(self.seconds, 1e-9)
+
+
+@dataclass
+class Run:
+    """A training run under way."""
+
+    options: Options
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    train_set: PixelSet
+    val_set: PixelSet | None
+    epochs: list[Epoch] = field(default_factory=list)
+
+    @property
+    def batch(self) -> int:
+        """Images per step: fewer than asked for if the set is that small."""
+        return min(self.options.batch, len(self.train_set))
+
+    @property
+    def steps(self) -> int:
+        """Steps per epoch; what is left over after whole batches waits for the next shuffle."""
+        return len(self.train_set) // self.batch
+
+
+def train(
+    options: Options,
+    train_set: ImageSet,
+    val_set: ImageSet | None = None,
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+) -> Result:
+    """Train a network from start to finish.
+
+    Args:
+        options: What and how.
+        train_set: Labelled images.
+        val_set: Scored after every epoch, if given.
+        out: Where the finished checkpoint goes. While training, `<out stem>.last.pt` beside it holds the last
+            finished epoch; an interrupted run leaves it behind. None: nothing is written.
+        resume: Go on from that file.
+
+    Raises:
+        InputError: `out` cannot be written, no ImageNet weights for this architecture, nothing to resume or another
+            run than this one, unusable images, or a loss that is no longer finite.
+        MissingError: The ImageNet weights cannot be had.
+    """
+    if out is not None:
+        check_writable(out)
+    if options.weights == "imagenet":
+        check_available(options.architecture)
+    pixels = for_training(train_set, options.spec)
+    val_pixels = None if val_set is None else for_evaluation(val_set, options.spec)
+    with torch.random.fork_rng(devices=[]):
+        run = _start(options, pixels, val_pixels, restored=resume)
+        last = None if out is None else last_path(out)
+        if resume:
+            _go_on(run, last)
+        _all_epochs(run, last)
+    checkpoint = as_checkpoint(run)
+    if out is not None and last is not None:
+        checkpoints.save(out, checkpoint)
+        last.unlink(missing_ok=True)
+    skipped = pixels.skipped + (val_pixels.skipped if val_pixels else ())
+    return Result(checkpoint, run.epochs, sum(epoch.seconds for epoch in run.epochs), skipped)
+
+
+def _start(options: Options, train_set: PixelSet, val_set: PixelSet | None, restored: bool) -> Run:
+    torch.manual_seed(options.seed)
+    network = create(options.arch, classes=len(train_set.labels), width=options.width, stem_stride=options.stem_stride)
+    if options.weights == "imagenet" and not restored:
+        load_imagenet(network, options.architecture, options.spec)
+    for module in network.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = options.dropout
+    # oneDNN's channels-last convolutions train MobileNets about twice as fast on a CPU.
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for block in network.features[: options.freeze]:
+        block.requires_grad_(False)
+    return Run(options, network, _optimizer(network, options), train_set, val_set)
+
+
+def _optimizer(network: nn.Module, options: Options) -> torch.optim.Optimizer:
+    """AdamW over three groups: the backbone's kernels, its normalizations (no decay), the classifier."""
+    named = [(name, value) for name, value in network.named_parameters() if value.requires_grad]
+    head = [value for name, value in named if name.startswith("classifier.")]
+    kernels = [value for name, value in named if not name.startswith("classifier.") and value.ndim > 1]
+    norms = [value for name, value in named if not name.startswith("classifier.") and value.ndim == 1]
+    groups = [
+        {"params": kernels, "peak": options.lr, "weight_decay": options.weight_decay},
+        {"params": norms, "peak": options.lr, "weight_decay": 0.0},
+        {"params": head, "peak": options.head_lr, "weight_decay": options.weight_decay},
+    ]
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=0.0)
+
+
+def _go_on(run: Run, last: Path | None) -> None:
+    if last is None:
+        raise InputError("Resuming must know the output file, got none.", "Give out=...")
+    progressed = restore(last, run.options, run.train_set)
+    run.network.load_state_dict(progressed.state)
+    run.optimizer.load_state_dict(progressed.optimizer)
+    run.epochs.extend(progressed.epochs)
+    console.print(f"Going on after epoch {len(run.epochs)} of {run.options.epochs}")
+
+
+def _all_epochs(run: Run, last: Path | None) -> None:
+    total = run.options.epochs
+    fingerprint = run.train_set.fingerprint() if last else ""
+    try:
+        with progress_bar("loss", "accuracy", "rate", unit="images") as bar:
+            task = bar.add_task(
+                "Training",
+                total=total * run.steps * run.batch,
+                completed=len(run.epochs) * run.steps * run.batch,
+                loss="",
+                accuracy="",
+                rate="",
+            )
+            while len(run.epochs) < total:
+                epoch = _one_epoch(run, bar, task)
+                run.epochs.append(epoch)
+                if last:
+                    store(last, as_checkpoint(run), Progressed(run.options, run.optimizer, run.epochs, fingerprint))
+                bar.console.print(f"Epoch {len(run.epochs)}/{total}: {epoch}")
+    except KeyboardInterrupt:
+        if last and run.epochs:
+            console.print(f"Epoch {len(run.epochs)} of {total} is saved in {last}. Same command with --resume goes on.")
+        raise
+
+
+def _one_epoch(run: Run, bar: Progress, task: TaskID) -> Epoch:
+    index = len(run.epochs)
+    generator = torch.Generator().manual_seed(_epoch_seed(run.options.seed, index))
+    torch.manual_seed(_epoch_seed(run.options.seed, index))  # dropout draws from the global generator
+    normalize = normalizer(run.options.spec)
+    _training_mode(run)
+    order = torch.randperm(len(run.train_set), generator=generator)[: run.steps * run.batch]
+    started, seen, correct, loss_sum = time.perf_counter(), 0, 0, 0.0
+    for step, chosen in enumerate(torch.split(order, run.batch)):
+        _set_rates(run, index * run.steps + step)
+        varied = augment(run.train_set.pixels[chosen], run.options.size, run.options.augmentation, generator)
+        images = normalize(varied).contiguous(memory_format=torch.channels_last)
+        loss, hits = _one_step(run, images, run.train_set.targets[chosen])
+        if not math.isfinite(loss):
+            raise InputError(
+                f"The loss must stay finite, got {loss} in step {step + 1} of epoch {index + 1}.",
+                "Use a lower --lr.",
+            )
+        seen, correct, loss_sum = seen + len(chosen), correct + hits, loss_sum + loss * len(chosen)
+        bar.update(
+            task,
+            advance=len(chosen),
+            loss=f"loss {loss_sum / seen:.3f}",
+            accuracy=f"accuracy {100 * correct / seen:.1f} %",
+            rate=f"{seen / (time.perf_counter() - started):.0f} images/s",
+        )
+    validation = _validate(run)
+    seconds = time.perf_counter() - started
+    return Epoch(loss_sum / seen, correct / seen, validation, seen, seconds)
+
+
+def _one_step(run: Run, images: Tensor, targets: Tensor) -> tuple[float, int]:
+    """Loss before the step, and how many images it had right."""
+    logits = run.network(images)
+    loss = F.cross_entropy(logits, targets, label_smoothing=run.options.smoothing)
+    run.optimizer.zero_grad(set_to_none=True)
+    torch.autograd.backward(loss)
+    run.optimizer.step()
+    return loss.item(), int((logits.argmax(1) == targets).sum())
+
+
+def _set_rates(run: Run, step: int) -> None:
+    """One cycle: up along a cosine during warm-up, then down to zero along a longer one."""
+    done, warmup = step / (run.steps * run.options.epochs), run.options.warmup
+    if done < warmup:
+        share = FIRST_RATE + (1.0 - FIRST_RATE) * 0.5 * (1.0 - math.cos(math.pi * done / warmup))
+    else:
+        share = 0.5 * (1.0 + math.cos(math.pi * (done - warmup) / (1.0 - warmup)))
+    for group in run.optimizer.param_groups:
+        group["lr"] = group["peak"] * share
+
+
+def _training_mode(run: Run) -> None:
+    """Frozen blocks keep their normalization statistics too."""
+    run.network.train()
+    features = run.network.features
+    for block in features[: run.options.freeze]:  # type: ignore[index]
+        block.eval()
+
+
+def _validate(run: Run) -> float | None:
+    if run.val_set is None:
+        return None
+    logits = predict(run.network, run.val_set.pixels, run.options.spec)
+    return float((logits.argmax(1) == run.val_set.targets).float().mean())
+
+
+def _epoch_seed(seed: int, epoch: int) -> int:
+    return seed * 100_003 + epoch
+
+
+def as_checkpoint(run: Run) -> Checkpoint:
+    """The network as it is now."""
+    return Checkpoint(
+        architecture=run.options.architecture,
+        input=run.options.spec,
+        labels=run.train_set.labels,
+        # A copy: the network may be trained on.
+        state={name: value.detach().clone() for name, value in run.network.state_dict().items()},
+        stem_stride=run.options.stem_stride,
+    )

