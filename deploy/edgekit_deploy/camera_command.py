@@ -58,9 +58,10 @@ def command(
     from edgekit.files import check_writable
     from edgekit_deploy.camera import Limits, run_camera
     from edgekit_deploy.classifier import Classifier
+    from edgekit_deploy.frames import SourceLost
     from edgekit_deploy.recorder import Recorder
     from edgekit_deploy.signals import StopSignals
-    from edgekit_deploy.sources import SourceLost, open_source
+    from edgekit_deploy.sources import open_source
     from edgekit_deploy.status_line import StatusLine
     from edgekit_deploy.truth import Truth
 
