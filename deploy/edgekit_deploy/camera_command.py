@@ -24,7 +24,7 @@ EXIT_CODES = {"SIGINT": 130}
 @click.option("--truth", type=click.Path(path_type=Path), help="CSV `frame,label`: from that frame on, that label.")
 @click.option("--fast", is_flag=True, help="Read a video file as fast as it can be classified, every frame.")
 @click.option("--max-frames", type=click.IntRange(min=1), help="Stop after so many classified frames.")
-@click.option("--threads", type=click.IntRange(min=1), default=2, help="Threads of the network.")
+@click.option("--threads", type=click.IntRange(min=1), default=2, help="Threads of the network; see edgekit bench.")
 @click.option("--top-k", type=click.IntRange(min=1), default=5, help="How many classes to look at.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the measurements here.")
 def command(

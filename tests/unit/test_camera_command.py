@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 from support import tiny_model
 from support.clips import colour_pictures, read_clip, write_clip
@@ -146,3 +147,36 @@ def test_help_is_quick_and_has_examples(files):
     done = edgekit(files, "camera", "--help")
     assert done.returncode == 0
     assert "Examples:" in done.stdout and "--truth" in done.stdout
+
+
+def test_a_camera_that_is_pulled_out_still_gets_its_table(files, tmp_path, monkeypatch):
+    from click.testing import CliRunner
+
+    from edgekit_deploy import sources
+    from edgekit_deploy.camera_command import command
+    from edgekit_deploy.camera_source import CameraSource
+    from edgekit_deploy.frames import SourceLost
+
+    class Pulled:
+        reads = 0
+
+        def __getattr__(self, name):
+            return lambda *arguments: True
+
+        def get(self, key):
+            return 30.0
+
+        def read(self):
+            self.reads += 1
+            time.sleep(0.02)
+            return (True, np.full((48, 64, 3), COLOURS[0], np.uint8)) if self.reads <= 8 else (False, None)
+
+    monkeypatch.setattr(sources, "open_source", lambda text, fast: CameraSource(0, opener=lambda number: Pulled()))
+    record, stats = tmp_path / "out.mp4", tmp_path / "stats.json"
+    done = CliRunner().invoke(
+        command, [str(files / "model.tflite"), "--headless", "--record", str(record), "--json", str(stats)]
+    )
+    assert isinstance(done.exception, SourceLost) and done.exception.exit_code == 3
+    assert "source lost" in done.output
+    assert json.loads(stats.read_text())["captured"] == 8
+    assert len(read_clip(record)[0]) >= 1

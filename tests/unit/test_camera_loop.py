@@ -216,7 +216,7 @@ def test_real_time_recording_lasts_as_long_as_the_clip(classifier, clip, tmp_pat
         run_camera(classifier, VideoSource(clip), recorder=recorder, observer=lambda decision: time.sleep(0.05))
     pictures, fps = read_clip(path)
     # Few frames were inferred; repeats make up for the others. The first and last may be off by one slow step.
-    assert len(pictures) / fps == pytest.approx(1.0, abs=0.1)
+    assert len(pictures) / fps == pytest.approx(1.0, abs=0.25)
 
 
 def test_window_that_is_closed_ends_the_loop(classifier):

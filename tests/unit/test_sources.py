@@ -78,7 +78,7 @@ def test_video_file_in_real_time(clip):
     elapsed = time.monotonic() - start
     assert not VideoSource(clip).lossless
     # 20 frames at 50 fps: the last one is due after 0.38 s. Sleeping never comes early; a busy machine comes late.
-    assert 0.38 <= elapsed < 2.0
+    assert 0.38 <= elapsed < 5.0
     assert [frame.timestamp for frame in frames] == sorted(frame.timestamp for frame in frames)
     assert all(frame.timestamp - frames[0].timestamp >= frame.media_time - 0.025 for frame in frames)
 
