@@ -53,9 +53,7 @@ def crop_box(height: int, width: int, spec: InputSpec) -> tuple[int, int, int, i
     return (height - box_height) // 2, (width - box_width) // 2, box_height, box_width, factor
 
 
-def crop_and_resize(
-    image: Image, spec: InputSpec, out: Image | None = None, scratch: Image | None = None
-) -> Image:
+def crop_and_resize(image: Image, spec: InputSpec, out: Image | None = None, scratch: Image | None = None) -> Image:
     """Cut the centred box out of `image` and bring it to the input size; see `Resize.AREA_LINEAR`.
 
     Args:

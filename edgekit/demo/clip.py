@@ -90,7 +90,12 @@ def _moving(image: Image, rng: np.random.Generator) -> list[Image]:
         x, y = np.array([WIDTH, HEIGHT]) / 2 - scale * np.array([width, height]) / 2 + direction * step
         matrix = np.array([[scale, 0.0, x], [0.0, scale, y]])
         frame = cv2.warpAffine(
-            bgr, matrix, (WIDTH, HEIGHT), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT, borderValue=(40, 40, 40)
+            bgr,
+            matrix,
+            (WIDTH, HEIGHT),
+            flags=cv2.INTER_CUBIC,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=(40, 40, 40),
         )
         frames.append(np.asarray(frame, np.uint8))
     return frames

@@ -122,13 +122,15 @@ class Graph:
         data = np.asarray(self._model.buffers[tensor.buffer].data, np.uint8)
         return data.view(_NUMPY_TYPE[tensor.type]).reshape(tensor.shape)
 
-    def float_tensors(self) -> list[str]:
-        """Names of tensors that hold floating-point values."""
-        return [
-            name_of(tensor)
-            for tensor in self._subgraph.tensors
-            if _TYPE_NAME[tensor.type] in ("FLOAT16", "FLOAT32", "FLOAT64", "BFLOAT16")
-        ]
+    def float_operators(self) -> set[str]:
+        """Names of the operators that read or write floating-point values, but for conversions to and from them."""
+        floats = {i for i, tensor in enumerate(self._subgraph.tensors) if "FLOAT" in _TYPE_NAME[tensor.type]}
+        touching = {
+            self._operator_name(operator)
+            for operator in self._subgraph.operators
+            if floats & {*operator.inputs, *operator.outputs}
+        }
+        return touching - {"QUANTIZE", "DEQUANTIZE"} or touching
 
     def _name(self, index: int) -> str:
         return name_of(self._subgraph.tensors[index])

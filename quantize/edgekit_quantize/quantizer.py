@@ -16,7 +16,7 @@ from ai_edge_quantizer import recipe as aeq_recipe
 from numpy.typing import NDArray
 
 from edgekit.card import InputSpec, Quantization
-from edgekit.errors import EdgekitError, InputError
+from edgekit.errors import InputError
 from edgekit.runtime import quiet_stderr
 from edgekit_quantize.calibrate import Range
 from edgekit_quantize.graph import Graph, Layer
@@ -52,8 +52,7 @@ def quantize(float_model: bytes, ranges: dict[str, Range], input_range: Quantiza
         A flatbuffer without metadata.
 
     Raises:
-        InputError: The network holds something that cannot be quantized.
-        EdgekitError: The result is not fully int8.
+        InputError: The network holds something that cannot be quantized; it is named.
     """
     graph = Graph(float_model)
     first = _span(input_range)
@@ -76,15 +75,17 @@ def quantize(float_model: bytes, ranges: dict[str, Range], input_range: Quantiza
 
 
 def check_fully_int8(flatbuffer: bytes) -> None:
-    """Prove that no floating-point tensor and no conversion operator is left.
+    """Prove that no floating-point tensor is left.
 
     Raises:
-        EdgekitError: Names what is left.
+        InputError: Names the operators that the quantizer left in float.
     """
-    graph = Graph(flatbuffer)
-    left = graph.float_tensors() + [name for name in graph.operators() if name in ("QUANTIZE", "DEQUANTIZE")]
-    if left:
-        raise EdgekitError(f"The int8 model must hold no float, got {len(left)}: {', '.join(left[:5])}.")
+    operators = Graph(flatbuffer).float_operators()
+    if operators:
+        raise InputError(
+            f"Every operator must have an int8 form, got {', '.join(sorted(operators))} left in float.",
+            "Replace it in the network, such as hard-sigmoid by sigmoid.",
+        )
 
 
 def _span(quantization: Quantization) -> Range:
