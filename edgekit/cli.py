@@ -78,7 +78,7 @@ class LazyGroup(click.Group):
 @click.version_option(__version__, prog_name="edgekit")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error, and what libraries print.")
 def cli(debug: bool) -> None:
-    r"""Take an image classifier from PyTorch to a Raspberry Pi camera.
+    """Take an image classifier from PyTorch to a Raspberry Pi camera.
 
     \b
     Start here:   edgekit demo
@@ -89,7 +89,7 @@ def cli(debug: bool) -> None:
 
     Exit codes: 0 fine, 1 a gate failed, 2 wrong usage or input, 3 something is not installed or not plugged in,
     4 a defect in edgekit, 130 interrupted.
-    """
+    """  # noqa: D301 - click wants the backspace character itself
     if debug:
         os.environ["EDGEKIT_DEBUG"] = "1"
 
