@@ -80,7 +80,7 @@ def cifar10_job(*, quick: bool = False, full: bool = False, images: int = 6000, 
     """
     train_set, test_set = cifar10.load()
     if quick:
-        options = replace(SCRATCH, width=0.35, size=32, stem_stride=1, epochs=60, seed=seed)
+        options = replace(SCRATCH, width=0.35, size=32, stem_stride=1, epochs=40, seed=seed)
         return Job(options, cifar10.balanced_subset(train_set, 800, seed), cifar10.balanced_subset(test_set, 1000, 0))
     if full:
         return Job(replace(TRANSFER, seed=seed), train_set, test_set)

@@ -1,0 +1,94 @@
+"""`edgekit train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from edgekit.train.loop import Result
+
+LISTED = 5
+
+
+@click.command()
+@click.argument("data_dir", type=click.Path(path_type=Path))
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="The checkpoint to write, such as model.pt."
+)
+@click.option("--arch", default="mobilenet_v2", show_default=True, help="mobilenet_v1 or mobilenet_v2.")
+@click.option("--width", default=1.0, show_default=True, help="Channel multiplier.")
+@click.option("--size", default=96, show_default=True, help="Side of the input in pixels, a multiple of 32.")
+@click.option("--stem-stride", default=2, show_default=True, help="Stride of the first convolution; 1 for tiny images.")
+@click.option(
+    "--weights",
+    type=click.Choice(["imagenet", "none"]),
+    help="Where to start.  [default: imagenet for mobilenet_v2 at width 1.0, otherwise none]",
+)
+@click.option("--epochs", type=int, help="Passes over the images.  [default: by the number of images]")
+@click.option("--batch", type=int, help="Images per step.  [default: 32]")
+@click.option("--lr", type=float, help="Peak learning rate.  [default: 0.00025 from imagenet, 0.003 from none]")
+@click.option("--head-lr", type=float, help="The classifier's.  [default: 0.001 from imagenet, 0.003 from none]")
+@click.option(
+    "--freeze", type=int, help="First blocks that keep their weights.  [default: 7 from imagenet, 0 from none]"
+)
+@click.option("--val-fraction", default=0.2, show_default=True, help="Kept for validation if there is no val/ folder.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of everything random.")
+@click.option("--threads", type=click.IntRange(1, 256), help="[default: all cores]")
+@click.option("--resume", is_flag=True, help="Go on with an interrupted run: the same command plus this.")
+def command(data_dir: Path, out: Path, val_fraction: float, threads: int | None, resume: bool, **chosen: Any) -> None:
+    """Train MobileNetV1 or V2 on a folder of images.
+
+    DATA_DIR holds one sub-folder per class (DATA_DIR/cat/1.jpg), or train/ and val/ that do. Everything runs on the
+    CPU. Each epoch is saved beside --out, so that an interrupted run can go on with --resume.
+
+    \b
+    Examples:
+      edgekit train photos/ --out model.pt
+      edgekit train photos/ --out model.pt --size 128 --epochs 20
+      edgekit train photos/ --out small.pt --width 0.35 --weights none
+      edgekit train photos/ --out v1.pt --arch mobilenet_v1 --weights none
+      edgekit train photos/ --out model.pt --resume
+    """  # noqa: D301 - click wants the backspace character itself
+    import torch
+
+    from edgekit.files import check_writable
+    from edgekit.progress import console
+    from edgekit.train.data import open_folder
+    from edgekit.train.loop import train
+    from edgekit.train.recipes import for_folder
+
+    check_writable(out)
+    if threads:
+        torch.set_num_threads(threads)
+    if chosen["weights"] is None:
+        chosen["weights"] = "imagenet" if (chosen["arch"], chosen["width"]) == ("mobilenet_v2", 1.0) else "none"
+    given = {name: value for name, value in chosen.items() if value is not None}
+    # Once before the folder is read, for its errors; once more with the number of images.
+    for_folder(1, **given)
+    train_set, val_set = open_folder(data_dir, val_fraction, chosen["seed"])
+    options = for_folder(len(train_set.paths), **given)
+    console.print(
+        f"{len(train_set.paths)} images to train, {len(val_set.paths)} to validate, {len(train_set.labels)} classes; "
+        f"{options.arch} {options.width:g} at {options.size}×{options.size} from {options.weights}, "
+        f"{options.epochs} epochs",
+        soft_wrap=True,
+    )
+    result = train(options, train_set, val_set, out=out, resume=resume)
+    _summary(result, out)
+
+
+def _summary(result: Result, out: Path) -> None:
+    from edgekit.progress import console
+
+    if result.skipped:
+        console.print(f"{len(result.skipped)} images could not be read and were left out:", soft_wrap=True)
+        for line in result.skipped[:LISTED]:
+            console.print(f"  {line}", markup=False, soft_wrap=True)
+        if len(result.skipped) > LISTED:
+            console.print(f"  and {len(result.skipped) - LISTED} more")
+    last = result.epochs[-1]
+    validation = "" if last.validation is None else f", validation top-1 {100 * last.validation:.2f} %"
+    click.echo(f"{out}: {len(result.checkpoint.labels)} classes, {result.seconds:.0f} s of training{validation}")
