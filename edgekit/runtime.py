@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterator
 from enum import StrEnum
 from importlib import metadata
@@ -18,6 +19,8 @@ from numpy.typing import NDArray
 
 from edgekit.card import Quantization
 from edgekit.errors import InputError, MissingError
+
+_stderr_lock = threading.RLock()
 
 
 class Kernels(StrEnum):
@@ -113,15 +116,17 @@ def quiet_stderr() -> Iterator[None]:
     if os.environ.get("EDGEKIT_DEBUG"):
         yield
         return
-    saved = os.dup(2)
-    sink = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(sink, 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(sink)
+    # Two threads at once would each save what the other has put in place, and stderr would stay silent for ever.
+    with _stderr_lock:
+        saved = os.dup(2)
+        sink = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(sink, 2)
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+            os.close(sink)
 
 
 def _interpreter_module() -> Any:
