@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def _thread_list(_context: click.Context, _option: click.Parameter, value: str) -> list[int]:
     """Numbers of threads: "1,2,4" is [1, 2, 4]."""
     parts = [part.strip() for part in value.split(",")]
-    if not all(part.isdecimal() and 1 <= int(part) <= 256 for part in parts):
+    if not all(part.isdecimal() and 1 <= int(part) <= 64 for part in parts):
         raise click.BadParameter(f"must be numbers of threads such as 1,2,4, got {value!r}.")
     return [int(part) for part in parts]
 

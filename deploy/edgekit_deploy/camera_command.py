@@ -24,7 +24,7 @@ EXIT_CODES = {"SIGINT": 130}
 @click.option("--truth", type=click.Path(path_type=Path), help="CSV `frame,label`: from that frame on, that label.")
 @click.option("--fast", is_flag=True, help="Read a video file as fast as it can be classified, every frame.")
 @click.option("--max-frames", type=click.IntRange(min=1), help="Stop after so many classified frames.")
-@click.option("--threads", type=click.IntRange(min=1), default=2, help="Threads of the network; see edgekit bench.")
+@click.option("--threads", type=click.IntRange(1, 64), default=2, help="Threads of the network; see edgekit bench.")
 @click.option("--top-k", type=click.IntRange(min=1), default=5, help="How many classes to look at.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the measurements here.")
 def command(
@@ -66,6 +66,8 @@ def command(
     from edgekit_deploy.truth import Truth
 
     frames = open_source(source, fast)
+    if record:
+        _check_not_the_source(record, source)
     if json_path:
         check_writable(json_path)
     classifier = Classifier(bundle.read(model), threads, top_k)
@@ -93,6 +95,14 @@ def command(
             raise
     _report(_with_recording(stats, recorder), json_path)
     return EXIT_CODES.get(stats.ended, 0)
+
+
+def _check_not_the_source(record: Path, source: str) -> None:
+    """A recording replaces what was there: that must not be the film it is made from."""
+    from edgekit.errors import InputError
+
+    if record.exists() and Path(source).exists() and record.samefile(source):
+        raise InputError(f"--record must be another file than --source, got {record} for both.")
 
 
 def _window(stack: contextlib.ExitStack, title: str) -> Window | None:

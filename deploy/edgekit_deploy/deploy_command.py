@@ -37,15 +37,15 @@ def push_command(model: Path, target: str, port: int | None, ssh_config: Path | 
     Exit code 1 if the doctor finds something broken there, 3 if the device cannot be reached.
     """
     from edgekit.errors import GateError
-    from edgekit_deploy.push import NO_COMMAND, Ssh, Target, push, run_doctor
+    from edgekit_deploy.push import CANNOT_RUN, Ssh, Target, push, run_doctor
 
     place = Target.parse(target)
     ssh = Ssh(place.host, port, ssh_config)
     path = push(model, place, ssh)
     click.echo(f"{model} is on {place.host} as {path}, with the same sha256.")
     code, output = run_doctor(ssh, path, remote_edgekit)
-    if code == NO_COMMAND:
-        click.echo(f"No doctor was run: {remote_edgekit} is not on the PATH of {place.host} (see --remote-edgekit).")
+    if code in CANNOT_RUN:
+        click.echo(f"No doctor was run: {place.host} cannot run {remote_edgekit} (see --remote-edgekit).")
         return
     click.echo(output)
     if code:

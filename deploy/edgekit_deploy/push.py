@@ -19,9 +19,9 @@ from edgekit.errors import EdgekitError, InputError, MissingError
 from edgekit.files import sha256
 
 CONNECT_SECONDS = 10
-# What ssh itself exits with when it gets no session, what the shell does for an unknown command, and our own code for
-# bytes that arrived wrong.
-NO_CONNECTION, NO_COMMAND, WRONG_BYTES = 255, 127, 65
+# What ssh itself exits with when it gets no session, what the shell does for a command that is not there or may not be
+# executed, and our own code for bytes that arrived wrong.
+NO_CONNECTION, CANNOT_RUN, WRONG_BYTES = 255, (126, 127), 65
 _WORD = r"[^\s@:/\[\]-][^\s@:/\[\]]*"
 TARGET = re.compile(rf"(?P<host>(?:{_WORD}@)?(?:\[[0-9A-Fa-f:.%\w]+\]|{_WORD}))(?::(?P<folder>.*))?", re.DOTALL)
 
@@ -148,7 +148,7 @@ def run_doctor(ssh: Ssh, path: PurePosixPath, remote_edgekit: str) -> tuple[int,
     """Run `edgekit doctor` on the device.
 
     Returns:
-        Its exit code (NO_COMMAND if edgekit is not installed there) and its output.
+        Its exit code (one of CANNOT_RUN if edgekit is not there) and its output.
     """
     # A folder may start with a dash.
     done = ssh.run(shlex.join([remote_edgekit, "doctor", "--", str(path)]))

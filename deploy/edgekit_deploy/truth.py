@@ -43,7 +43,7 @@ class Truth:
             InputError: Not such a file, or a label that the model does not have.
         """
         try:
-            with Path(path).open(newline="", encoding="utf-8") as file:
+            with Path(path).open(newline="", encoding="utf-8-sig") as file:
                 rows = [row for row in csv.reader(file) if row]
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise InputError(f"{path} must be a readable CSV file, got: {error}.") from error

@@ -130,6 +130,7 @@ def test_bad_input_is_one_line_and_exit_2(files, tmp_path):
         (model, "--source", clip, "--record", "out.mkv"),
         (model, "--source", clip, "--record", "truth.csv/out.mp4"),
         (model, "--source", clip, "--json", "truth.csv/stats.json"),
+        (model, "--source", clip, "--record", clip),
     ]
     before = sorted(entry.name for entry in tmp_path.iterdir())
     for arguments in cases:

@@ -16,6 +16,11 @@ def test_read_and_look_up(tmp_path):
     assert [truth.at(frame) for frame in (0, 4, 5, 11, 12, 13, 10**9)] == [None, None, 1, 1, 0, 2, 2]
 
 
+def test_the_mark_that_spreadsheets_put_in_front_is_no_harm(tmp_path):
+    (tmp_path / "truth.csv").write_bytes(b"\xef\xbb\xbfframe,label\r\n0,cat\r\n")
+    assert Truth.read(tmp_path / "truth.csv", LABELS) == Truth((0,), (0,))
+
+
 @pytest.mark.parametrize(
     ("text", "word"),
     [

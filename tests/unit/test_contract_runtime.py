@@ -1,12 +1,15 @@
 """The one face of the interpreters."""
 
+import os
+import threading
+
 import numpy as np
 import pytest
 from support import tiny_model
 
 from edgekit.card import Quantization
 from edgekit.errors import InputError
-from edgekit.runtime import Kernels, Network, runtime_name
+from edgekit.runtime import Kernels, Network, quiet_stderr, runtime_name
 
 
 def test_facts_of_a_model():
@@ -36,6 +39,24 @@ def test_run_returns_a_copy():
     kept = first.copy()
     network.run(np.full((32, 32, 3), -100, np.int8))
     np.testing.assert_array_equal(first, kept)
+
+
+def test_stderr_comes_back_whatever_threads_silence_it(monkeypatch):
+    monkeypatch.delenv("EDGEKIT_DEBUG", raising=False)
+    before = os.fstat(2)
+
+    def silence():
+        for _ in range(100):
+            with quiet_stderr(), quiet_stderr():
+                pass
+
+    threads = [threading.Thread(target=silence) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    after = os.fstat(2)
+    assert (before.st_dev, before.st_ino, before.st_rdev) == (after.st_dev, after.st_ino, after.st_rdev)
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 64, b"\0\0\0\0TFL3" + b"\xff" * 64])
