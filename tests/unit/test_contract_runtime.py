@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -45,12 +46,21 @@ def test_stderr_comes_back_whatever_threads_silence_it(monkeypatch):
     monkeypatch.delenv("EDGEKIT_DEBUG", raising=False)
     before = os.fstat(2)
 
-    def silence():
-        for _ in range(100):
-            with quiet_stderr(), quiet_stderr():
-                pass
+    first_is_in, second_tries = threading.Event(), threading.Event()
 
-    threads = [threading.Thread(target=silence) for _ in range(4)]
+    def first():
+        with quiet_stderr(), quiet_stderr():
+            first_is_in.set()
+            second_tries.wait(5)
+            time.sleep(0.05)
+
+    def second():
+        first_is_in.wait(5)
+        second_tries.set()
+        with quiet_stderr():
+            time.sleep(0.1)
+
+    threads = [threading.Thread(target=work) for work in (first, second)]
     for thread in threads:
         thread.start()
     for thread in threads:
