@@ -75,7 +75,7 @@ def command(
     with contextlib.ExitStack() as stack:
         signals = stack.enter_context(StopSignals())
         window = None if headless else _window(stack, classifier.card.name)
-        recorder = stack.enter_context(Recorder(record)) if record else None
+        recorder = stack.enter_context(Recorder(record, warn=_warn)) if record else None
         status = stack.enter_context(StatusLine())
         try:
             stats = run_camera(
@@ -114,6 +114,12 @@ def _window(stack: contextlib.ExitStack, title: str) -> Window | None:
         console.print(f"No window: {problem}. Running headless.", markup=False)
         return None
     return stack.enter_context(Window(f"edgekit: {title}"))
+
+
+def _warn(line: str) -> None:
+    from edgekit.progress import console
+
+    console.print(line, markup=False, soft_wrap=True)
 
 
 def _with_recording(stats: CameraStats, recorder: Recorder | None) -> CameraStats:

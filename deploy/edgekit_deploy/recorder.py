@@ -39,6 +39,7 @@ class Recorder:
         path: .mp4 (MPEG-4) or .avi (Motion JPEG).
         fps: Frame rate of the file; default: as the source's, see `set_default_fps`.
         free_bytes: Tells the free bytes on the disk of a folder.
+        warn: Called with `problem`, once and at once, from the recorder's thread.
 
     Attributes:
         path: As given.
@@ -51,7 +52,11 @@ class Recorder:
     """
 
     def __init__(
-        self, path: str | Path, fps: float | None = None, free_bytes: Callable[[Path], int] | None = None
+        self,
+        path: str | Path,
+        fps: float | None = None,
+        free_bytes: Callable[[Path], int] | None = None,
+        warn: Callable[[str], None] | None = None,
     ) -> None:
         self.path = Path(path)
         if self.path.suffix.lower() not in CODECS:
@@ -64,6 +69,7 @@ class Recorder:
         self._fps = fps or DEFAULT_FPS
         self._is_over = False
         self._free_bytes = free_bytes or _free_bytes
+        self._warn = warn or (lambda line: None)
         self._queue: queue.Queue[tuple[Image, float] | None] = queue.Queue(QUEUE_LENGTH)
         self._thread = threading.Thread(target=self._run, name="edgekit-recorder", daemon=True)
 
@@ -74,6 +80,11 @@ class Recorder:
             InputError: They do not.
         """
         check_writable(self.path)
+        if (free := self._free_bytes(self.path.parent)) < RESERVE_BYTES:
+            raise InputError(
+                f"The disk of {self.path} must have {RESERVE_BYTES >> 20} MiB free, got {free / 2**20:.1f}.",
+                "Free some space, or record elsewhere.",
+            )
         with tempfile.TemporaryDirectory(dir=self.path.parent, prefix=".edgekit-") as folder, quiet_stderr():
             _open_writer(Path(folder) / f"probe{self.path.suffix}", self._fps, (64, 64)).release()
         self._thread.start()
@@ -113,9 +124,9 @@ class Recorder:
             if first is not None:
                 self._record(first)
         except EdgekitError as error:
-            self.problem = str(error)
+            self._stop(str(error))
         except Exception as error:  # the loop must survive whatever a codec does
-            self.problem = f"Recording failed: {type(error).__name__}: {error}."
+            self._stop(f"Recording failed: {type(error).__name__}: {error}.")
         # The loop may still hand frames over: take them, or it would wait for ever.
         while not self._is_over:
             self._next()
@@ -145,7 +156,7 @@ class Recorder:
         origin, slot = last_time, 0
         while (item := self._next()) is not None:
             if self._is_disk_full():
-                self.problem = f"Recording to {self.path} stopped: the disk is nearly full. Free some space."
+                self._tell(f"Recording to {self.path} stopped: the disk is nearly full. Free some space.")
                 break
             image, media_time = item
             if not 0.0 <= media_time - last_time <= LONGEST_GAP_SECONDS:
@@ -159,6 +170,15 @@ class Recorder:
             pending = fit(image, size)
         writer.write(pending)
         self.written += 1
+
+    def _tell(self, problem: str) -> None:
+        self.problem = problem
+        self._warn(problem)
+
+    def _stop(self, problem: str) -> None:
+        """No file came of it."""
+        self.written = 0
+        self._tell(problem)
 
     def _is_disk_full(self) -> bool:
         return self.written % SPACE_CHECK_FRAMES == 0 and self._free_bytes(self.path.parent) < RESERVE_BYTES

@@ -150,6 +150,22 @@ def test_help_is_quick_and_has_examples(files):
     assert "Examples:" in done.stdout and "--truth" in done.stdout
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs resource limits")
+def test_a_recording_that_cannot_grow_leaves_nothing_and_does_not_stop_the_loop(files, tmp_path):
+    import resource
+
+    write_clip(tmp_path / "noise.avi", [tiny_model.noise(seed, 240, 320) for seed in range(60)])
+    command = [*EDGEKIT, "camera", str(files / "model.tflite"), "--source", "noise.avi", "--fast", "--headless"]
+    done = subprocess.run(
+        [*command, "--record", "out.mp4"], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "60 captured = 60 inferred + 0 dropped" in done.stdout
+    assert "could not be finished" in done.stderr
+    assert [entry.name for entry in tmp_path.iterdir()] == ["noise.avi"]
+
+
 def test_a_camera_that_is_pulled_out_still_gets_its_table(files, tmp_path, monkeypatch):
     from click.testing import CliRunner
 

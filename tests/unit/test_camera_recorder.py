@@ -109,14 +109,23 @@ def test_codec_that_opencv_lacks_is_refused_at_once(tmp_path, monkeypatch):
 
 
 def test_full_disk_ends_the_recording_not_the_loop(tmp_path):
-    free = iter([RESERVE_BYTES * 2] * 2 + [RESERVE_BYTES - 1] * 100)
+    free = iter([RESERVE_BYTES * 2] * 3 + [RESERVE_BYTES - 1] * 100)
     path = tmp_path / "out.mp4"
-    with Recorder(path, 10.0, free_bytes=lambda folder: next(free)) as recorder:
+    told = []
+    with Recorder(path, 10.0, free_bytes=lambda folder: next(free), warn=told.append) as recorder:
         for index in range(200):
             recorder.write(grey(index), index / 10.0, wait=True)
     assert "nearly full" in recorder.problem
+    assert told == [recorder.problem]
     assert 1 < len(read_clip(path)[0]) < 40
     assert [entry.name for entry in tmp_path.iterdir()] == ["out.mp4"]
+
+
+def test_a_disk_that_is_full_already_is_refused_at_once(tmp_path):
+    recorder = Recorder(tmp_path / "out.mp4", free_bytes=lambda folder: RESERVE_BYTES - 1)
+    with pytest.raises(InputError, match="MiB free"), recorder:
+        pass
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_that_cannot_be_finished_leaves_nothing(tmp_path, monkeypatch):
@@ -124,6 +133,7 @@ def test_a_file_that_cannot_be_finished_leaves_nothing(tmp_path, monkeypatch):
     with Recorder(tmp_path / "out.mp4") as recorder:
         recorder.write(grey(1), 0.0)
     assert "could not be finished" in recorder.problem
+    assert recorder.written == 0
     assert list(tmp_path.iterdir()) == []
 
 
