@@ -127,7 +127,7 @@ class GoldenSample:
     Attributes:
         image: Name of the PNG in the zip tail.
         xnnpack: Output under LiteRT with XNNPACK: exact on x86 and on every 64-bit Pi.
-        builtin: Output under TFLite's builtin kernels (tflite-runtime): exact on x86, elsewhere within
+        builtin: Output under TFLite's builtin kernels: exact under `Card.builtin_runtime` on x86, elsewhere within
             `Card.builtin_bound` codes.
     """
 
@@ -143,7 +143,8 @@ class Card:
     Attributes:
         labels: Class names in output order.
         flatbuffer_sha256: Hash of the bytes before the zip tail.
-        builtin_bound: How far (in output codes) builtin kernels on another processor may be from `builtin`.
+        builtin_runtime: Package and version of the interpreter that gave `builtin`, such as "tflite-runtime 2.14.0".
+        builtin_bound: How far (in output codes) builtin kernels of another version or processor may be from `builtin`.
     """
 
     name: str
@@ -155,6 +156,7 @@ class Card:
     flatbuffer_sha256: str = ""
     measurements: tuple[Measurement, ...] = ()
     golden: tuple[GoldenSample, ...] = ()
+    builtin_runtime: str = ""
     builtin_bound: int = 0
     schema_version: int = field(default=SCHEMA_VERSION)
 

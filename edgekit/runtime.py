@@ -7,6 +7,7 @@ builtin kernels round differently; `Kernels` says which of the two a model runs 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import threading
 from collections.abc import Iterator
@@ -36,9 +37,11 @@ class Network:
     Args:
         model: The bytes of a .tflite file (with or without a zip tail).
         threads: Number of threads, at least 1.
-        kernels: BUILTIN keeps XNNPACK away; XNNPACK is what LiteRT does by itself where it can.
+        kernels: XNNPACK takes LiteRT, which does the rest by itself where it can. BUILTIN takes tflite-runtime where it
+            is installed, whose kernels these are on devices, else LiteRT with XNNPACK kept away.
 
     Attributes:
+        runtime: Package and version of the interpreter, such as "ai-edge-litert 2.3.0".
         kernels: What really executes the graph.
         input_shape: (1, height, width, 3).
         input_dtype: numpy dtype.
@@ -52,7 +55,8 @@ class Network:
     """
 
     def __init__(self, model: bytes, threads: int = 1, kernels: Kernels = Kernels.XNNPACK) -> None:
-        module = _interpreter_module()
+        module = _interpreter_module(kernels)
+        self.runtime = _package(module)
         options: dict[str, Any] = {"model_content": model, "num_threads": threads}
         if kernels is Kernels.BUILTIN:
             options["experimental_op_resolver_type"] = module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
@@ -61,9 +65,7 @@ class Network:
                 self._interpreter = module.Interpreter(**options)
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise InputError(
-                f"The model must run under {runtime_name()}, got: {error}.", "Convert it again."
-            ) from error
+            raise InputError(f"The model must run under {self.runtime}, got: {error}.", "Convert it again.") from error
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         if len(inputs) != 1 or len(outputs) != 1:
             raise InputError(f"The model must have one input and one output, got {len(inputs)} and {len(outputs)}.")
@@ -105,9 +107,8 @@ class Network:
 
 
 def runtime_name() -> str:
-    """Package and version of the interpreter in use, such as "ai-edge-litert 2.3.0"."""
-    package = _interpreter_module().__name__.split(".")[0].replace("_", "-")
-    return f"{package} {metadata.version(package)}"
+    """Package and version of the interpreter that a `Network` takes, such as "ai-edge-litert 2.3.0"."""
+    return _package(_interpreter_module(Kernels.XNNPACK))
 
 
 @contextlib.contextmanager
@@ -129,18 +130,22 @@ def quiet_stderr() -> Iterator[None]:
             os.close(sink)
 
 
-def _interpreter_module() -> Any:
-    try:
-        from ai_edge_litert import interpreter
-    except ModuleNotFoundError:
-        try:
-            from tflite_runtime import interpreter
-        except ModuleNotFoundError as error:
-            raise MissingError(
-                "A TFLite interpreter must be installed, got neither ai-edge-litert nor tflite-runtime.",
-                'Run: pip install "edgekit[deploy]"',
-            ) from error
-    return interpreter
+def _interpreter_module(kernels: Kernels) -> Any:
+    packages = ["ai_edge_litert", "tflite_runtime"]
+    if kernels is Kernels.BUILTIN:
+        packages.reverse()
+    for package in packages:
+        with contextlib.suppress(ModuleNotFoundError):
+            return importlib.import_module(f"{package}.interpreter")
+    raise MissingError(
+        "A TFLite interpreter must be installed, got neither ai-edge-litert nor tflite-runtime.",
+        'Run: pip install "edgekit[deploy]"',
+    )
+
+
+def _package(module: Any) -> str:
+    package = module.__name__.split(".")[0].replace("_", "-")
+    return f"{package} {metadata.version(package)}"
 
 
 def _quantization(details: dict[str, Any]) -> Quantization | None:

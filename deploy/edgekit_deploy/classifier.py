@@ -20,7 +20,7 @@ from edgekit.bundle import Bundle
 from edgekit.card import Quantization
 from edgekit.errors import InputError
 from edgekit.preprocess import Image, crop_and_resize, crop_box, quantization_table
-from edgekit.runtime import Kernels, Network, runtime_name
+from edgekit.runtime import Kernels, Network
 
 SIGN_BIT = np.int8(-128)
 
@@ -192,7 +192,7 @@ class Classifier:
 
 def slow_kernels(network: Network) -> str:
     """Why `network` runs slower than it should, or "" if XNNPACK runs it or the runtime has no XNNPACK for int8."""
-    name = runtime_name()
+    name = network.runtime
     if network.kernels is Kernels.XNNPACK or name.startswith("tflite-runtime"):
         return ""
     return (

@@ -15,7 +15,7 @@ from edgekit.bundle import Bundle
 from edgekit.card import GoldenSample
 from edgekit.errors import EdgekitError, InputError
 from edgekit.preprocess import Image, crop_and_resize, quantization_table, to_int8
-from edgekit.runtime import Kernels, Network, runtime_name
+from edgekit.runtime import Kernels, Network
 from edgekit_deploy.classifier import Classifier, slow_kernels
 from edgekit_deploy.doctor import Check, Verdict
 
@@ -45,19 +45,20 @@ def check_model(path: str | Path, threads: int = 1) -> Iterator[Check]:
 def check_kernels(network: Network) -> Check:
     """XNNPACK proved from the execution plan, not assumed."""
     if network.kernels is Kernels.XNNPACK:
-        return Check("kernels", Verdict.OK, f"XNNPACK ({runtime_name()})")
+        return Check("kernels", Verdict.OK, f"XNNPACK ({network.runtime})")
     if not slow_kernels(network):
-        return Check("kernels", Verdict.NOTE, f"builtin kernels ({runtime_name()} has no XNNPACK for int8)")
+        return Check("kernels", Verdict.NOTE, f"builtin kernels ({network.runtime} has no XNNPACK for int8)")
     remedy = "pip install --force-reinstall ai-edge-litert; is /sys mounted?"
-    return Check("kernels", Verdict.BROKEN, f"builtin kernels although {runtime_name()} has XNNPACK", remedy)
+    return Check("kernels", Verdict.BROKEN, f"builtin kernels although {network.runtime} has XNNPACK", remedy)
 
 
 def check_golden(model: Bundle, network: Network, machine: str) -> Check:
-    """Replay every golden sample: exact, or within the card's bound for builtin kernels away from x86."""
+    """Replay every golden sample: exact, or within the card's bound for builtin kernels of another version or CPU."""
     samples = model.card.golden
     if not samples:
         return Check("golden samples", Verdict.NOTE, "the model carries none", "Convert it again.")
-    is_exact = network.kernels is Kernels.XNNPACK or machine.lower() in X86
+    is_known = machine.lower() in X86 and network.runtime == model.card.builtin_runtime
+    is_exact = network.kernels is Kernels.XNNPACK or is_known
     bound = 0 if is_exact else model.card.builtin_bound
     try:
         worst = [_distance(sample, model, network) for sample in samples]

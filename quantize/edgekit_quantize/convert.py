@@ -23,7 +23,7 @@ from edgekit.images import ImageSet, Prepared
 from edgekit.preprocess import Image, normalize, quantization_table, to_int8
 from edgekit.progress import console, progress_bar
 from edgekit.quant import dequantize, sqnr_db
-from edgekit.runtime import Kernels, Network
+from edgekit.runtime import Network
 from edgekit_quantize.calibrate import choose_range, collect
 from edgekit_quantize.checks import Comparison, compare_floats
 from edgekit_quantize.export import onnx_logits, torch_logits
@@ -229,8 +229,6 @@ def _verify(
 ) -> Quantization:
     """Run the int8 model beside the float one; returns its output quantization."""
     network = Network(model, threads)
-    if network.kernels is not Kernels.XNNPACK:
-        raise EdgekitError("The int8 model must run on XNNPACK, got the builtin kernels.", "Is the CPU supported?")
     if network.input_quantization is None or network.output_quantization is None:
         raise EdgekitError("The int8 model must have int8 input and output, got float.")
     wanted = _required(spec.quantization)
@@ -259,7 +257,7 @@ def _seal(
 ) -> None:
     description = f"{source.architecture.name} image classifier, {len(source.labels)} classes, {recipe.description}."
     described = attach(model, name, description, source.input)
-    golden, images, bound = make_golden(described, spec, calibration.originals)
+    golden = make_golden(described, spec, calibration.originals)
     count = len(calibration.verification)
     card = Card(
         name=name,
@@ -279,10 +277,11 @@ def _seal(
             *(comparison.measurement() for comparison in result.comparisons),
             Measurement("logits SQNR, int8 against float TFLite", round(result.sqnr_db, 2), "dB", count),
         ),
-        golden=tuple(golden),
-        builtin_bound=bound,
+        golden=golden.samples,
+        builtin_runtime=golden.builtin_runtime,
+        builtin_bound=golden.builtin_bound,
     )
-    result.data = bundle.seal(described, card, images)
+    result.data = bundle.seal(described, card, golden.files)
     result.card = bundle.parse(result.data, name).card
 
 

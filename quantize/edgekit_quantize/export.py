@@ -49,7 +49,7 @@ def torch_logits(network: nn.Module, images: NDArray[np.float32]) -> NDArray[np.
     """Logits (N, classes) of normalized images (N, height, width, 3)."""
     batch = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
     with torch.inference_mode():
-        return network.eval()(batch).numpy().astype(np.float32)
+        return np.asarray(network.eval()(batch).numpy(), np.float32)
 
 
 def onnx_logits(path: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -59,7 +59,7 @@ def onnx_logits(path: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     rows = [session.run(None, {name: image.transpose(2, 0, 1)[None]})[0] for image in images]
-    return np.concatenate(rows).astype(np.float32)
+    return np.asarray(np.concatenate(rows), np.float32)
 
 
 def import_onnx(source: Path, path: Path) -> tuple[int, int, int]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.card import GoldenSample, InputSpec
+from edgekit.errors import EdgekitError
 from edgekit.preprocess import Image, crop_and_resize, quantization_table, to_int8
 from edgekit.runtime import Kernels, Network
 
@@ -14,12 +17,29 @@ COUNT = 4
 # Short side of a golden image in pixels: small enough that four of them weigh a few per cent of a model, and unlike
 # most input sizes, so that the replay covers cropping and resizing as well.
 _SHORT_SIDE = 60
-# Builtin kernels round differently on other processors. Their distance from XNNPACK's result is the measure of that
-# noise; on MobileNetV2 the spread between processors stayed below half of it, and never below 8 codes is demanded.
+# Builtin kernels round differently in other versions and on other processors. Their distance from XNNPACK's result is
+# the measure of that noise; on MobileNetV2 the spread between processors stayed below half of it (3 of 16 codes).
 _MIN_BOUND = 8
 
 
-def make_golden(model: bytes, spec: InputSpec, images: list[Image]) -> tuple[list[GoldenSample], dict[str, bytes], int]:
+@dataclass(frozen=True)
+class Golden:
+    """Golden samples as the card and the zip tail take them.
+
+    Attributes:
+        samples: For `Card.golden`.
+        files: PNG bytes by name.
+        builtin_runtime: For the card.
+        builtin_bound: For the card, in codes.
+    """
+
+    samples: tuple[GoldenSample, ...]
+    files: dict[str, bytes]
+    builtin_runtime: str
+    builtin_bound: int
+
+
+def make_golden(model: bytes, spec: InputSpec, images: list[Image]) -> Golden:
     """Record what `model` gives for `images` under both sets of kernels.
 
     Args:
@@ -27,10 +47,12 @@ def make_golden(model: bytes, spec: InputSpec, images: list[Image]) -> tuple[lis
         spec: Its input, quantized.
         images: RGB uint8 (H, W, 3) of any size, at least one.
 
-    Returns:
-        (samples, PNG bytes by name, bound in codes for builtin kernels on other processors)
+    Raises:
+        EdgekitError: The model does not run on XNNPACK here.
     """
     networks = {kernels: Network(model, 1, kernels) for kernels in Kernels}
+    if networks[Kernels.XNNPACK].kernels is not Kernels.XNNPACK:
+        raise EdgekitError("The int8 model must run on XNNPACK, got the builtin kernels.", "Is the CPU supported?")
     table = quantization_table(spec)
     samples, files, distance = [], {}, 0
     for number, image in enumerate(images[:COUNT]):
@@ -42,7 +64,7 @@ def make_golden(model: bytes, spec: InputSpec, images: list[Image]) -> tuple[lis
         distance = max(distance, int(np.abs(exact.astype(int) - builtin.astype(int)).max()))
         samples.append(GoldenSample(image=name, xnnpack=_ints(exact), builtin=_ints(builtin)))
         files[name] = png.tobytes()
-    return samples, files, max(_MIN_BOUND, 2 * distance)
+    return Golden(tuple(samples), files, networks[Kernels.BUILTIN].runtime, max(_MIN_BOUND, 2 * distance))
 
 
 def _shrink(image: Image) -> Image:

@@ -141,4 +141,4 @@ class Graph:
         return max(int(code.builtinCode), int(code.deprecatedBuiltinCode))
 
     def _operator_name(self, operator: Any) -> str:
-        return _OPERATOR_NAME[self._builtin_code(operator)]
+        return str(_OPERATOR_NAME[self._builtin_code(operator)])

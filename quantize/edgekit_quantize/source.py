@@ -11,6 +11,7 @@ from edgekit.card import Architecture, InputSpec
 from edgekit.errors import InputError
 from edgekit.files import sha256
 from edgekit.train import checkpoint as checkpoints
+from edgekit.train.weights import FILE_SHA256, imagenet_checkpoint
 from edgekit_quantize.export import export_onnx, import_onnx
 
 IMAGENET_NAME = "mobilenet_v2:imagenet"
@@ -79,9 +80,7 @@ def open_source(text: str, onnx: Path, options: ForeignOptions) -> Source:
     if ":" in text and not Path(text).exists():
         if text != IMAGENET_NAME:
             raise InputError(f"A network's name must be {IMAGENET_NAME}, got {text!r}.")
-        from edgekit.train.weights import imagenet_checkpoint
-
-        loaded, digest = imagenet_checkpoint()
+        loaded, digest = imagenet_checkpoint(), FILE_SHA256
     else:
         loaded, digest = checkpoints.load(text), sha256(text)
     network = loaded.network()

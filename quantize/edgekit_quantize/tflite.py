@@ -56,14 +56,15 @@ def convert_onnx(onnx_path: Path, pixels: NDArray[np.uint8]) -> bytes:
 def tflite_logits(model: bytes, images: NDArray[np.float32], threads: int) -> NDArray[np.float32]:
     """Logits (N, classes) of normalized images (N, height, width, 3) under a float TFLite model."""
     network = Network(model, threads, Kernels.XNNPACK)
-    return np.stack([network.run(image) for image in images]).astype(np.float32)
+    return np.asarray([network.run(image) for image in images], np.float32)
 
 
 def _sample_images(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """The user's images in the shape and range (0 … 1) that onnx2tf expects, repeated to fill it."""
     count, height, width, _ = _SAMPLE_SHAPE
     chosen = [pixels[i % len(pixels)] for i in range(count)]
-    return np.stack([cv2.resize(image, (width, height)) for image in chosen]).astype(np.float32) / 255.0
+    small = np.stack([cv2.resize(image, (width, height)) for image in chosen])
+    return np.asarray(small / 255.0, np.float32)
 
 
 def _last_words(output: str) -> str:

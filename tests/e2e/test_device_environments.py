@@ -4,8 +4,14 @@ import os
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support import device_fixtures
+
+from edgekit import bundle
+from edgekit.images import Prepared, unlabelled_folder
+from edgekit.preprocess import quantization_table, to_int8
+from edgekit.runtime import Kernels, Network
 
 ROOT = Path(__file__).parents[2]
 RUNTIMES = {".venv-litert": "ai-edge-litert", ".venv-tflite-runtime": "tflite-runtime"}
@@ -30,3 +36,38 @@ def test_device_side_alone(environment, folder):
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     assert "skipped" not in done.stdout
+
+
+REPLAY = """
+import sys
+import numpy as np
+from edgekit import bundle
+from edgekit.images import Prepared, unlabelled_folder
+from edgekit.preprocess import quantization_table, to_int8
+from edgekit.runtime import Network
+model = bundle.read(sys.argv[1])
+network, table = Network(model.data), quantization_table(model.card.input)
+images = Prepared(unlabelled_folder(sys.argv[2]), model.card.input)
+np.save(sys.argv[3], np.stack([network.run(to_int8(crop, table)) for _, crop in images]))
+"""
+
+
+@pytest.mark.parametrize("environment", RUNTIMES)
+def test_a_converted_model_gives_the_hosts_bits(environment, converted, photos, tmp_path):
+    """The host has ai-edge-litert 2.1.0, the device 2.3.0 or tflite-runtime: exact for equal kernels (on x86)."""
+    python, out = ROOT / environment / "bin" / "python", tmp_path / "codes.npy"
+    subprocess.run([python, "-c", REPLAY, converted.model, photos, out], check=True, capture_output=True, timeout=120)
+    model = bundle.read(converted.model)
+    kernels = Kernels.XNNPACK if environment == ".venv-litert" else Kernels.BUILTIN
+    network, table = Network(model.data, kernels=kernels), quantization_table(model.card.input)
+    images = Prepared(unlabelled_folder(photos), model.card.input)
+    expected = np.stack([network.run(to_int8(crop, table)) for _, crop in images])
+    assert len(expected) == 120
+    assert np.array_equal(np.load(out), expected)
+
+
+@pytest.mark.parametrize("environment", RUNTIMES)
+def test_doctor_replays_the_golden_samples(environment, converted):
+    command = [ROOT / environment / "bin" / "edgekit", "doctor", str(converted.model)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -171,7 +171,8 @@ def sealed(spec: InputSpec | None = None, classes: int = 5, seed: int = 0, golde
         codes = to_int8(crop_and_resize(rgb, spec), quantization_table(spec))
         outputs = {kernels: tuple(int(c) for c in net.run(codes)) for kernels, net in networks.items()}
         samples.append(GoldenSample(name, outputs[Kernels.XNNPACK], outputs[Kernels.BUILTIN]))
-    card = card_for(spec, classes, golden=tuple(samples), builtin_bound=3)
+    runtime = networks[Kernels.BUILTIN].runtime
+    card = card_for(spec, classes, golden=tuple(samples), builtin_runtime=runtime, builtin_bound=3)
     return bundle.seal(front, card, images)
 
 

@@ -69,7 +69,7 @@ def test_traps(check, verdict, word):
 
 
 def test_a_runtime_that_does_not_load(monkeypatch):
-    def fail():
+    def fail(*_):
         raise ImportError("GLIBCXX_3.4.30 not found")
 
     monkeypatch.setattr("edgekit.runtime._interpreter_module", fail)
