@@ -65,10 +65,11 @@ def result_table(results: Results, out: Path) -> Table:
         interval = f"95 % interval {drop.low:.2f} to {drop.high:.2f}, n = {document.data.images:,}"
         table.add_row("drop", f"{drop.value:.2f} points ({interval})")
         table.add_row("same answer as float", f"{agreement.value:.2f} %")
-    for comparison in conversion.comparisons:
-        table.add_row(comparison.name, f"max abs error {comparison.error:.1e}")
-    table.add_row("int8 logits SQNR", f"{conversion.sqnr_db:.1f} dB")
-    table.add_row("model file", f"{len(conversion.data) / 1e6:.2f} MB")
+    if conversion is not None:
+        for comparison in conversion.comparisons:
+            table.add_row(comparison.name, f"max abs error {comparison.error:.1e}")
+        table.add_row("int8 logits SQNR", f"{conversion.check.sqnr_db:.1f} dB")
+        table.add_row("model file", f"{len(conversion.data) / 1e6:.2f} MB")
     if camera is not None:
         invoke, age = camera.stages["invoke"], camera.stages["age"]
         accuracy = f"{100 * camera.accuracy:.1f} %" if camera.accuracy is not None else "unknown"

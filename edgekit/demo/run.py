@@ -26,12 +26,11 @@ from edgekit_deploy.sources import VideoSource
 from edgekit_deploy.stats import CameraStats
 from edgekit_deploy.status_line import StatusLine
 from edgekit_deploy.truth import Truth
-from edgekit_quantize.convert import Conversion, convert_file
+from edgekit_quantize.convert import Conversion, convert
 from edgekit_quantize.convert_command import show
 from edgekit_quantize.recipe import load_recipe
 from edgekit_quantize.report.document import Document
 from edgekit_quantize.report.make import make_report, write_report
-from edgekit_quantize.source import ForeignOptions
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ class Plan:
 class Results:
     """What the demo measured; `seconds` is wall time by stage."""
 
-    conversion: Conversion = field(default_factory=Conversion)
+    conversion: Conversion | None = None
     document: Document | None = None
     camera: CameraStats | None = None
     seconds: dict[str, float] = field(default_factory=dict)
@@ -131,9 +130,8 @@ def _train(plan: Plan, job: Job) -> Checkpoint:
 def _convert(plan: Plan, job: Job) -> Conversion:
     out = plan.path("model.tflite")
     # Calibration sees training images only: the test images judge.
-    result = convert_file(
+    result = convert(
         str(plan.path("model.pt")),
-        ForeignOptions(),
         job.train_set,
         load_recipe("int8"),
         name="cifar10-mobilenet_v2",

@@ -96,6 +96,14 @@ def load(path: str | Path) -> Checkpoint:
     if not zipfile.is_zipfile(path):
         raise _not_ours(path, "another or a truncated file")
     try:
+        # torch reads tensors without looking at the archive's checksums.
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
+        raise _not_ours(path, "a damaged file") from error
+    if damaged:
+        raise _not_ours(path, "a damaged file")
+    try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(

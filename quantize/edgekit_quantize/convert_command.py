@@ -73,17 +73,17 @@ def command(source: str, calibration: str, out: str, onnx_out: str | None, **opt
         check_writable(path)
 
     from edgekit.progress import console
-    from edgekit_quantize.convert import convert_file
+    from edgekit_quantize.convert import convert
     from edgekit_quantize.source import ForeignOptions
 
     foreign = ForeignOptions(options["mean"], options["std"], options["crop"], labels)
     if source.endswith(".onnx") and options["mean"] is None:
         console.print("[yellow]No --mean given: assuming mean = std = 0.5 (pixels from -1 to 1).[/yellow]")
-    result = convert_file(
+    result = convert(
         source,
-        foreign,
         images,
         recipe,
+        foreign=foreign,
         name=options["name"] or Path(out).stem,
         onnx_out=Path(onnx_out) if onnx_out else None,
         seed=options["seed"],
@@ -100,8 +100,12 @@ def show(result: Conversion, out: str) -> None:
     from edgekit.progress import console
 
     table = Table("stage", "seconds", "check", title=f"Converted to {out}")
-    checks = {c.name: f"max abs error {c.error:.1e} (bound {c.bound:.1e}, n = {c.images})" for c in result.comparisons}
-    checks["verify and seal"] = f"logits SQNR {result.sqnr_db:.1f} dB, same top-1 as float {result.agreement:.1%}"
+    check = result.check
+    checks = {
+        f"to {c.name.rpartition('→ ')[2]}": f"max abs error {c.error:.1e} (bound {c.bound:.1e}), n = {c.images}"
+        for c in result.comparisons
+    }
+    checks["verify and seal"] = f"SQNR {check.sqnr_db:.1f} dB, same top-1 {check.agreement:.1%}, n = {check.images}"
     for stage, seconds in result.seconds.items():
         table.add_row(stage, f"{seconds:.1f}", checks.get(stage, ""))
     table.add_row("total", f"{sum(result.seconds.values()):.1f}", f"{len(result.data) / 1e6:.2f} MB", style="bold")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -13,7 +14,6 @@ from edgekit.errors import EdgekitError
 from edgekit.preprocess import Image, crop_and_resize, quantization_table, to_int8
 from edgekit.runtime import Kernels, Network
 
-COUNT = 4
 # Short side of a golden image in pixels: small enough that four of them weigh a few per cent of a model, and unlike
 # most input sizes, so that the replay covers cropping and resizing as well.
 _SHORT_SIDE = 60
@@ -39,7 +39,7 @@ class Golden:
     builtin_bound: int
 
 
-def make_golden(model: bytes, spec: InputSpec, images: list[Image]) -> Golden:
+def make_golden(model: bytes, spec: InputSpec, images: Sequence[Image]) -> Golden:
     """Record what `model` gives for `images` under both sets of kernels.
 
     Args:
@@ -55,7 +55,7 @@ def make_golden(model: bytes, spec: InputSpec, images: list[Image]) -> Golden:
         raise EdgekitError("The int8 model must run on XNNPACK, got the builtin kernels.", "Is the CPU supported?")
     table = quantization_table(spec)
     samples, files, distance = [], {}, 0
-    for number, image in enumerate(images[:COUNT]):
+    for number, image in enumerate(images):
         small = _shrink(image)
         name = f"golden/{number}.png"
         _, png = cv2.imencode(".png", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 9])

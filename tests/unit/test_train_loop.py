@@ -1,0 +1,201 @@
+"""The loop: it learns, it repeats bit for bit, and it goes on after an interruption as if there had been none."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from edgekit.card import InputSpec
+from edgekit.errors import InputError
+from edgekit.images import labelled_folder
+from edgekit.train import checkpoint as checkpoints
+from edgekit.train import loop
+from edgekit.train.data import for_evaluation
+from edgekit.train.evaluate import Scores, evaluate, predict
+from edgekit.train.loop import train
+from edgekit.train.options import Options
+from edgekit.train.recipes import LEAST_STEPS, SCRATCH, TRANSFER, for_folder
+from edgekit.train.resume import last_path
+
+TINY = Options(width=0.25, size=32, stem_stride=1, epochs=3, batch=30, lr=5e-3, head_lr=5e-3, dropout=0.2)
+
+
+@pytest.fixture(scope="module")
+def images(photos):
+    return labelled_folder(photos)
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.fixture(scope="module")
+def unbroken(images):
+    return train(TINY, images)
+
+
+def test_it_learns(images):
+    result = train(replace(TINY, epochs=12, batch=10, dropout=0.0), images, images)
+    assert result.epochs[-1].loss < result.epochs[0].loss
+    assert result.epochs[-1].validation > 0.6
+    assert result.images_per_second > 0
+    scores = evaluate(result.checkpoint.network(), images, result.checkpoint.input, progress=False)
+    assert scores.top1 == pytest.approx(result.epochs[-1].validation)
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(images, unbroken):
+    assert same(train(TINY, images).checkpoint.state, unbroken.checkpoint.state)
+    assert not same(train(replace(TINY, seed=1), images).checkpoint.state, unbroken.checkpoint.state)
+
+
+def test_the_global_random_state_is_left_alone(images):
+    before = torch.random.get_rng_state()
+    train(replace(TINY, epochs=1), images)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def interrupt_after(epochs, monkeypatch):
+    """Ctrl-C in the middle of the epoch after `epochs`."""
+    steps = 0
+    one_step = loop._one_step
+
+    def step(run, *arguments):
+        nonlocal steps
+        steps += 1
+        if steps == epochs * run.steps + 2:
+            raise KeyboardInterrupt
+        return one_step(run, *arguments)
+
+    monkeypatch.setattr(loop, "_one_step", step)
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_a_resumed_run_ends_with_the_bits_of_an_unbroken_one(images, unbroken, tmp_path, monkeypatch, epochs):
+    out = tmp_path / "model.pt"
+    with monkeypatch.context() as patch:
+        interrupt_after(epochs, patch)
+        with pytest.raises(KeyboardInterrupt):
+            train(TINY, images, out=out)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.last.pt"]
+    torch.rand(7)  # whatever happened to the global state in between must not matter
+    result = train(TINY, images, out=out, resume=True)
+    assert same(result.checkpoint.state, unbroken.checkpoint.state)
+    assert [epoch.loss for epoch in result.epochs] == [epoch.loss for epoch in unbroken.epochs]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.pt"]
+    assert same(checkpoints.load(out).state, unbroken.checkpoint.state)
+    assert checkpoints.load(out).resume is None
+
+
+def test_interrupted_before_the_first_epoch_leaves_nothing(images, tmp_path, monkeypatch):
+    interrupt_after(0, monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        train(TINY, images, out=tmp_path / "model.pt")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_resuming_refuses_what_is_not_the_same_run(images, tmp_path, monkeypatch):
+    out = tmp_path / "model.pt"
+    with pytest.raises(InputError, match=r"must find .*model\.last\.pt, got nothing"):
+        train(TINY, images, out=out, resume=True)
+    with monkeypatch.context() as patch:
+        interrupt_after(1, patch)
+        with pytest.raises(KeyboardInterrupt):
+            train(TINY, images, out=out)
+    with pytest.raises(InputError, match=r"same options, got lr 0\.005 → 0\.001"):
+        train(replace(TINY, lr=1e-3), images, out=out, resume=True)
+    with pytest.raises(InputError, match="same images, got others"):
+        train(TINY, images.subset(np.arange(90)), out=out, resume=True)
+    assert last_path(out).exists()
+    checkpoints.save(last_path(out), train(replace(TINY, epochs=1), images).checkpoint)
+    with pytest.raises(InputError, match="unfinished run, got a finished checkpoint"):
+        train(TINY, images, out=out, resume=True)
+
+
+def test_a_loss_that_is_not_finite_names_the_step(images, tmp_path):
+    with pytest.raises(InputError, match=r"must stay finite, got (nan|inf) in step \d+ of epoch 1\. Use a lower --lr"):
+        train(replace(TINY, lr=1e30, head_lr=1e30, warmup=0.01), images, out=tmp_path / "model.pt")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_frozen_blocks_keep_weights_and_statistics(images):
+    start = train(replace(TINY, epochs=1, lr=1e-9, head_lr=1e-9, freeze=19), images).checkpoint.state
+    result = train(replace(TINY, freeze=3), images).checkpoint.state
+    frozen = tuple(f"features.{index}." for index in range(3))
+    assert all(torch.equal(result[name], start[name]) for name in result if name.startswith(frozen))
+    changed = {name for name in result if not torch.equal(result[name], start[name])}
+    assert {name.split(".")[1] for name in changed if name.startswith("features.")} == {str(i) for i in range(3, 19)}
+
+
+def test_rates_rise_and_then_fall_to_nothing(images):
+    run = loop._start(replace(TINY, epochs=10), for_evaluation(images, InputSpec(32, 32), False), None, False)
+    total = run.steps * 10
+    rates = []
+    for step in range(total):
+        loop._set_rates(run, step)
+        rates.append(run.optimizer.param_groups[0]["lr"])
+    top = rates.index(max(rates))
+    assert max(rates) == pytest.approx(TINY.lr)
+    assert top == math.ceil(0.2 * total)
+    assert rates[: top + 1] == sorted(rates[: top + 1])
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+    assert rates[-1] < 0.01 * TINY.lr
+
+
+def test_a_set_smaller_than_a_batch_is_one_batch(images):
+    result = train(replace(TINY, epochs=1, batch=512), images)
+    assert result.epochs[0].images == len(images.paths)
+
+
+def test_scores_count_and_break_ties_towards_the_lower_index():
+    logits = np.asarray([[3, 2, 1, 0, -1, -2], [0, 0, 0, 0, 0, 0], [0, 1, 2, 3, 4, 5]], np.float32)
+    scores = Scores(logits, np.asarray([0, 1, 0]))
+    assert scores.top1 == pytest.approx(1 / 3)
+    assert scores.top(2) == pytest.approx(2 / 3)
+    assert scores.top5 == pytest.approx(2 / 3)
+
+
+def test_predictions_do_not_depend_on_the_batch(images, unbroken):
+    pixels = for_evaluation(images, unbroken.checkpoint.input, progress=False).pixels
+    network = unbroken.checkpoint.network()
+    alone = torch.cat([predict(network, pixels[index : index + 1], unbroken.checkpoint.input) for index in range(4)])
+    torch.testing.assert_close(predict(network, pixels, unbroken.checkpoint.input)[:4], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_evaluating_on_other_classes_is_refused(images, unbroken):
+    other = replace(images, labels=("a", "b"), targets=images.targets % 2)
+    with pytest.raises(InputError, match="3 classes, got 2"):
+        evaluate(unbroken.checkpoint.network(), other, unbroken.checkpoint.input, progress=False)
+
+
+def test_options_follow_the_weights_and_the_number_of_images():
+    assert for_folder(6000, weights="imagenet") == TRANSFER
+    assert for_folder(100_000, weights="none", width=0.5) == replace(SCRATCH, width=0.5)
+    small = for_folder(200, weights="imagenet")
+    assert LEAST_STEPS <= small.epochs * (200 // small.batch) < LEAST_STEPS + 10
+    assert for_folder(200, weights="imagenet", epochs=3).epochs == 3
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("arch", "resnet"),
+        ("width", 0.0),
+        ("size", 100),
+        ("size", 0),
+        ("stem_stride", 3),
+        ("weights", "other"),
+        ("epochs", 0),
+        ("batch", 1),
+        ("lr", 0.0),
+        ("head_lr", float("nan")),
+        ("smoothing", 1.0),
+        ("dropout", -0.1),
+        ("freeze", -1),
+        ("warmup", 0.0),
+    ],
+)
+def test_options_out_of_range_are_refused(field, value):
+    with pytest.raises(InputError, match="must be"):
+        replace(TINY, **{field: value})
