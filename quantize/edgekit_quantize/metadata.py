@@ -24,7 +24,9 @@ _MIN_PARSER_VERSION = "1.0.0"
 
 
 def attach(flatbuffer: bytes, name: str, description: str, spec: InputSpec) -> bytes:
-    """The same model with a TFLITE_METADATA entry; labels are expected in the zip tail as labels.txt.
+    """The same model with a TFLITE_METADATA entry and the signature `serving_default`: image → logits.
+
+    Labels are expected in the zip tail as labels.txt.
 
     Args:
         flatbuffer: A TFLite model.
@@ -45,7 +47,22 @@ def attach(flatbuffer: bytes, name: str, description: str, spec: InputSpec) -> b
     entry.name, entry.buffer = mark, len(model.buffers) - 1
     model.metadata.append(entry)
     model.description = name
+    model.signatureDefs = [_signature(model.subgraphs[0])]
     return pack(model)
+
+
+def _signature(subgraph: Any) -> Any:
+    signature = schema.SignatureDefT()
+    signature.signatureKey, signature.subgraphIndex = b"serving_default", 0
+    signature.inputs = [_tensor_map(b"image", subgraph.inputs[0])]
+    signature.outputs = [_tensor_map(b"logits", subgraph.outputs[0])]
+    return signature
+
+
+def _tensor_map(name: bytes, index: int) -> Any:
+    entry = schema.TensorMapT()
+    entry.name, entry.tensorIndex = name, int(index)
+    return entry
 
 
 def _build(name: str, description: str, spec: InputSpec) -> bytes:

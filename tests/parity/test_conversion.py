@@ -121,6 +121,13 @@ def test_the_input_code_is_the_pixel_minus_128(sealed):
     assert np.array_equal(table, np.repeat(np.arange(-128, 128, dtype=np.int8)[:, None], 3, axis=1))
 
 
+def test_the_signature_names_image_and_logits(sealed, pixels):
+    interpreter = Interpreter(model_content=sealed.data)
+    codes = to_int8(pixels[0], quantization_table(sealed.card.input))
+    answer = interpreter.get_signature_runner("serving_default")(image=codes[None])
+    assert np.array_equal(answer["logits"][0], Network(sealed.data).run(codes))
+
+
 def test_golden_samples_come_back(sealed):
     assert len(sealed.card.golden) == 4
     assert {sample.image for sample in sealed.card.golden} == set(sealed.images)
