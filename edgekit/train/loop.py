@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from rich.progress import Progress, TaskID
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -20,7 +20,7 @@ from edgekit.errors import InputError
 from edgekit.files import check_writable
 from edgekit.images import ImageSet
 from edgekit.models import create
-from edgekit.progress import console, progress_bar
+from edgekit.progress import console
 from edgekit.train import checkpoint as checkpoints
 from edgekit.train.augment import augment
 from edgekit.train.checkpoint import Checkpoint
@@ -163,9 +163,9 @@ def _all_epochs(run: Run, last: Path | None) -> None:
     total = run.options.epochs
     fingerprint = run.train_set.fingerprint() if last else ""
     try:
-        with progress_bar("loss", "accuracy", "rate", unit="images") as bar:
+        with _training_bar() as bar:
             task = bar.add_task(
-                "Training",
+                f"Epoch {len(run.epochs) + 1}/{total}",
                 total=total * run.steps * run.batch,
                 completed=len(run.epochs) * run.steps * run.batch,
                 loss="",
@@ -178,10 +178,26 @@ def _all_epochs(run: Run, last: Path | None) -> None:
                 if last:
                     store(last, as_checkpoint(run), Progressed(run.options, run.optimizer, run.epochs, fingerprint))
                 bar.console.print(f"Epoch {len(run.epochs)}/{total}: {epoch}")
+                bar.update(task, description=f"Epoch {min(len(run.epochs) + 1, total)}/{total}")
     except KeyboardInterrupt:
         if last and run.epochs:
             console.print(f"Epoch {len(run.epochs)} of {total} is saved in {last}. Same command with --resume goes on.")
         raise
+
+
+def _training_bar() -> Progress:
+    """Everything worth watching within 80 columns."""
+    fields = (TextColumn(f"{{task.fields[{name}]}}") for name in ("loss", "accuracy", "rate"))
+    bar = BarColumn(bar_width=10)
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        bar,
+        *fields,
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+    )
 
 
 def _one_epoch(run: Run, bar: Progress, task: TaskID) -> Epoch:
