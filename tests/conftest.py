@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,9 @@ import pytest
 from support.photos import CLASSES, write_folder
 
 SIZE = 32
+
+# As `edgekit.cli` does it, before any test imports torch: spinning threads crawl on a machine that is shared.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @pytest.fixture(scope="session")
