@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +22,8 @@ from edgekit.progress import progress_bar
 # Photos are kept this much larger than the input, so that zooming in while training does not blur them.
 ROOM = 1.25
 MEMORY_SHARE = 0.6
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -77,19 +80,30 @@ def for_evaluation(images: ImageSet, spec: InputSpec, progress: bool = True) -> 
     pixels = np.empty((count, spec.height, spec.width, 3), np.uint8)
     prepared = Prepared(images, spec)
     kept: list[int] = []
-    with progress_bar(unit="images") as bar:
-        bar.disable = not progress
-        task = bar.add_task("Reading images", total=count)
-        for index, image in prepared:
-            pixels[len(kept)] = image
-            kept.append(index)
-            bar.update(task, completed=index + 1)
+    for index, image in counted(prepared, "Reading images", count, progress):
+        pixels[len(kept)] = image
+        kept.append(index)
     targets = images.targets[kept]
     empty = [label for index, label in enumerate(images.labels) if not np.any(targets == index)]
     if empty and prepared.skipped:
         raise InputError(f"Every class must have a readable image, got none for {', '.join(empty[:5])}.")
     # The slice is contiguous and shares memory: skipped images cost only address space.
     return PixelSet(torch.from_numpy(pixels[: len(kept)]), _targets(targets), images.labels, tuple(prepared.skipped))
+
+
+def counted(
+    items: Iterable[T], title: str, total: int, shown: bool, size: Callable[[T], int] = lambda _: 1
+) -> Iterator[T]:
+    """The same items, behind a progress bar if `shown`; each moves it on by its `size` images."""
+    if not shown:
+        yield from items
+        return
+    with progress_bar(unit="images") as bar:
+        task = bar.add_task(title, total=total)
+        for item in items:
+            yield item
+            bar.update(task, advance=size(item))
+        bar.update(task, completed=total)  # images that were skipped count as done
 
 
 def normalizer(spec: InputSpec) -> Callable[[Tensor], Tensor]:

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from edgekit.card import InputSpec
 from edgekit.errors import InputError
 from edgekit.images import ImageSet
-from edgekit.progress import progress_bar
-from edgekit.train.data import for_evaluation, normalizer
+from edgekit.train.data import counted, for_evaluation, normalizer
 
 BATCH = 100
 
@@ -78,11 +77,7 @@ def predict(network: nn.Module, pixels: Tensor, spec: InputSpec, progress: bool 
     network.eval()
     normalize = normalizer(spec)
     answers: list[Tensor] = []
-    with progress_bar(unit="images") as bar:
-        bar.disable = not progress
-        task = bar.add_task("Evaluating", total=len(pixels))
-        for batch in torch.split(pixels, BATCH):
-            # A permuted NHWC batch is channels-last as it is: nothing is copied.
-            answers.append(network(normalize(batch.permute(0, 3, 1, 2).float())))
-            bar.update(task, advance=len(batch))
+    for batch in counted(torch.split(pixels, BATCH), "Evaluating", len(pixels), progress, size=len):
+        # A permuted NHWC batch is channels-last as it is: nothing is copied.
+        answers.append(network(normalize(batch.permute(0, 3, 1, 2).float())))
     return torch.cat(answers)

@@ -198,7 +198,7 @@ def fetch(artefact: Artefact) -> Path:
         try:
             # Inside the cache, so that the last step is a rename; removed on any exception, Ctrl-C included.
             with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder) as scratch:
-                console.print(f"Fetching {artefact.title} from {source.title}")
+                console.print(f"Fetching {artefact.title} from {source.title}", soft_wrap=True)
                 return _install(artefact, source, source.download(Path(scratch)), folder)
         except SourceError as error:
             failures.append(f"{source.title} ({error})")
@@ -264,7 +264,9 @@ def _run_client(command: list[str], folder: Path, pattern: str, title: str) -> P
 
 
 def _client_reason(output: str, code: int) -> str:
-    """The one telling line of a client's complaint."""
+    """The one telling line of a client's complaint; after a traceback of Python's that is the last one."""
+    if "Traceback (most recent call last)" in output:
+        return output.strip().splitlines()[-1].strip()[:160]
     lines = [line.strip() for line in output.splitlines() if "error" in line.lower()]
     telling = [line for line in lines if "error code" not in line.lower() and "log of this run" not in line]
     return (telling[0] if telling else f"exit code {code}")[:160]
