@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,28 +109,53 @@ def run(arguments: list[str] | None = None) -> int:
     # PyTorch's OpenMP threads spin while they wait for each other; where another program wants a core too, that made
     # training thirty times slower (measured). It must be set before torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    words = sys.argv[1:] if arguments is None else arguments
+    with _noted_interrupts() as interrupts:
+        try:
+            result: Any = cli.main(args=words, prog_name="edgekit", standalone_mode=False)
+        except (Exception, KeyboardInterrupt) as error:
+            # Libraries turn a KeyboardInterrupt that strikes inside them into errors of their own.
+            return _fail("Interrupted.", 130) if interrupts else _explain(error, words)
+    return result if isinstance(result, int) else 0
+
+
+@contextlib.contextmanager
+def _noted_interrupts() -> Iterator[list[int]]:
+    """Collect the SIGINTs that come meanwhile; each still raises KeyboardInterrupt."""
+    received: list[int] = []
+
+    def interrupt(number: int, frame: object) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    before = signal.signal(signal.SIGINT, interrupt)
     try:
-        result: Any = cli.main(args=arguments, prog_name="edgekit", standalone_mode=False)
-        return result if isinstance(result, int) else 0
-    except (click.exceptions.Abort, KeyboardInterrupt):
+        yield received
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _explain(error: BaseException, words: list[str]) -> int:
+    if isinstance(error, (click.exceptions.Abort, KeyboardInterrupt)):
         return _fail("Interrupted.", 130)
-    except click.ClickException as error:
+    if isinstance(error, click.ClickException):
         error.show()
         return error.exit_code
-    except EdgekitError as error:
-        _reraise_for_debug()
-        return _fail(f"Error: {error}", error.exit_code)
-    except ModuleNotFoundError as error:
-        _reraise_for_debug()
-        return _missing_module(error, sys.argv[1:] if arguments is None else arguments)
-    except BrokenPipeError:
+    if isinstance(error, BrokenPipeError):
         # The reader of a pipe went away; Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except Exception as error:
-        _reraise_for_debug()
-        line = f"Error: edgekit failed inside: {type(error).__name__}: {error}. Run again with edgekit --debug."
-        return _fail(line, 4)
+    if os.environ.get("EDGEKIT_DEBUG"):
+        raise error
+    if isinstance(error, EdgekitError):
+        return _fail(f"Error: {error}", error.exit_code)
+    if isinstance(error, ModuleNotFoundError):
+        return _missing_module(error, words)
+    line = f"Error: edgekit failed inside: {type(error).__name__}: {error}. Run again with edgekit --debug."
+    return _fail(line, 4)
 
 
 def _missing_module(error: ModuleNotFoundError, arguments: list[str]) -> int:
@@ -139,11 +168,6 @@ def _missing_module(error: ModuleNotFoundError, arguments: list[str]) -> int:
     if extra is None:
         return _fail(f"Error: edgekit failed inside: {error}. Run again with edgekit --debug.", 4)
     return _fail(f'Error: This command needs {root}, which is not installed. Run: pip install "edgekit[{extra}]"', 3)
-
-
-def _reraise_for_debug() -> None:
-    if os.environ.get("EDGEKIT_DEBUG"):
-        raise
 
 
 def _fail(line: str, code: int) -> int:

@@ -1,12 +1,14 @@
 """The command line: thin, lazy, and honest about what is missing."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
 
 import pytest
 
+from edgekit import cli
 from edgekit.cli import COMMANDS, run
 
 HEAVY = ("torch", "tensorflow", "onnx", "onnx2tf", "cv2", "matplotlib", "scipy", "numpy", "ai_edge_litert")
@@ -73,3 +75,17 @@ def test_a_reader_that_leaves_is_no_crash():
     script = f"{sys.executable} -m edgekit.cli --help | true; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stderr
+
+
+def test_an_interrupt_that_a_library_turned_into_its_own_error_is_still_one(monkeypatch, capsys):
+    def swallow(**_):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+        except KeyboardInterrupt as error:
+            raise RuntimeError("export failed") from error
+
+    monkeypatch.setattr(cli.cli, "main", swallow)
+    assert run([]) == 130
+    assert capsys.readouterr().err == "Interrupted.\n"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
