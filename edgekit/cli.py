@@ -94,7 +94,7 @@ def cli(debug: bool) -> None:
 
     Exit codes: 0 fine, 1 a gate failed, 2 wrong usage or input, 3 something is not installed or not plugged in,
     4 a defect in edgekit, 130 interrupted.
-    """  # noqa: D301 - click wants the backspace character itself
+    """
     if debug:
         os.environ["EDGEKIT_DEBUG"] = "1"
 

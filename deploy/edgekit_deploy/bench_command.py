@@ -34,7 +34,7 @@ def _thread_list(_context: click.Context, _option: click.Parameter, value: str) 
 @click.option("--seconds", type=click.FloatRange(min=0.05), default=3.0, help="Time per number of threads.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def command(model: Path, threads: list[int], seconds: float, as_json: bool) -> None:
-    r"""Measure MODEL: the network alone, and the whole way from a 640×480 camera frame to the top five.
+    """Measure MODEL: the network alone, and the whole way from a 640×480 camera frame to the top five.
 
     \b
     Examples:

@@ -39,7 +39,7 @@ def command(
     top_k: int,
     json_path: Path | None,
 ) -> int:
-    r"""Classify a camera, a video or a folder live with MODEL.
+    """Classify a camera, a video or a folder live with MODEL.
 
     A capture thread keeps only the newest frame, so a decision is never about an old one; frames that came and went
     meanwhile are counted as dropped. At the end: frame rate, drops, latency per stage.

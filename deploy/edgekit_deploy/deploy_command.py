@@ -9,7 +9,7 @@ import click
 
 @click.group("deploy")
 def command() -> None:
-    r"""Copy a model to a Raspberry Pi over SSH.
+    """Copy a model to a Raspberry Pi over SSH.
 
     \b
     Example:
@@ -24,7 +24,7 @@ def command() -> None:
 @click.option("--ssh-config", type=click.Path(path_type=Path), help="Another ssh configuration file.")
 @click.option("--remote-edgekit", default="edgekit", help="The edgekit command on the device.")
 def push_command(model: Path, target: str, port: int | None, ssh_config: Path | None, remote_edgekit: str) -> None:
-    r"""Copy MODEL to TARGET, verify its hash there, and run `edgekit doctor` on it there.
+    """Copy MODEL to TARGET, verify its hash there, and run `edgekit doctor` on it there.
 
     TARGET is [user@]host[:folder]; the folder is made if it is missing. The OpenSSH client does the work: your
     ~/.ssh/config counts, keys must be set up (ssh-copy-id), host keys are always checked.

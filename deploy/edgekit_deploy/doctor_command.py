@@ -19,7 +19,7 @@ COLOURS = {"ok": "green", "note": "yellow", "broken": "bold red"}
 @click.argument("model", type=click.Path(path_type=Path), required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON instead of a table.")
 def command(model: Path | None, as_json: bool) -> None:
-    r"""Check this machine and, if given, MODEL: does it give the same bits here as where it was made?
+    """Check this machine and, if given, MODEL: does it give the same bits here as where it was made?
 
     \b
     Examples:

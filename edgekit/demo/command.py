@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.option("--threads", default=None, type=click.IntRange(1, 256), help="[default: all cores]")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted training.")
 def command(out: Path, quick: bool, full: bool, threads: int | None, **options: int) -> None:
-    r"""Everything on real data: train, convert, report, camera loop.
+    """Everything on real data: train, convert, report, camera loop.
 
     Fetches CIFAR-10 and ImageNet weights on first use (about 150 to 185 MB), fine-tunes MobileNetV2, converts it to
     int8, compares both on the 10,000 test images, and classifies a clip made from them with the camera loop.

@@ -51,7 +51,7 @@ def command(data_dir: Path, out: Path, val_fraction: float, threads: int | None,
       edgekit train photos/ --out small.pt --width 0.35 --weights none
       edgekit train photos/ --out v1.pt --arch mobilenet_v1 --weights none
       edgekit train photos/ --out model.pt --resume
-    """  # noqa: D301 - click wants the backspace character itself
+    """
     import torch
 
     from edgekit.files import check_writable

@@ -46,7 +46,7 @@ class Triple(click.ParamType[tuple[float, float, float]]):
 @click.option("--seed", default=0, show_default=True, help="Of the choice of calibration images.")
 @click.option("--threads", default=2, show_default=True, type=click.IntRange(1, 256))
 def command(source: str, calibration: str, out: str, onnx_out: str | None, **options: Any) -> None:
-    r"""Convert SOURCE to one fully-int8, self-describing .tflite.
+    """Convert SOURCE to one fully-int8, self-describing .tflite.
 
     SOURCE is a checkpoint (model.pt), an ONNX file (model.onnx), or mobilenet_v2:imagenet.
 
@@ -54,7 +54,7 @@ def command(source: str, calibration: str, out: str, onnx_out: str | None, **opt
     Examples:
       edgekit convert model.pt --calibration photos/ --out model.tflite
       edgekit convert mobilenet_v2:imagenet --calibration photos/ --out imagenet.tflite
-      edgekit convert net.onnx --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --labels names.txt \
+      edgekit convert net.onnx --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --labels names.txt \\
         --calibration photos/ --out net.tflite
     """
     from pathlib import Path
