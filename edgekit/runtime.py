@@ -111,6 +111,11 @@ def runtime_name() -> str:
     return _package(_interpreter_module(Kernels.XNNPACK))
 
 
+def available_cores() -> int:
+    """Cores that this process may use: the default number of threads everywhere."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @contextlib.contextmanager
 def quiet_stderr() -> Iterator[None]:
     """Silence what C++ code prints to file descriptor 2 (interpreters greet at every load)."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,7 +57,9 @@ def command(model: Path, threads: list[int], seconds: float, as_json: bool) -> N
 
 
 def _default_threads() -> list[int]:
-    return sorted({1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1})
+    from edgekit.runtime import available_cores
+
+    return sorted({1, available_cores()})
 
 
 def _table(model: Path, machine: Machine, benches: list[Bench]) -> Table:

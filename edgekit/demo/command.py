@@ -36,16 +36,14 @@ def command(out: Path, quick: bool, full: bool, threads: int | None, **options: 
       edgekit demo --quick
       edgekit demo --full --out runs/full
     """
-    import os
-
     if quick and full:
         raise InputError("--quick and --full must not come together, got both.", "Choose one.")
     from rich.console import Console
 
     from edgekit.demo.run import Plan, run_demo
+    from edgekit.runtime import available_cores
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    plan = Plan(folder=out, quick=quick, full=full, threads=threads or cores, **options)  # type: ignore[arg-type]
+    plan = Plan(folder=out, quick=quick, full=full, threads=threads or available_cores(), **options)  # type: ignore[arg-type]
     results = run_demo(plan)
     console = Console(highlight=False)
     console.print(result_table(results, out))
@@ -60,7 +58,8 @@ def result_table(results: Results, out: Path) -> Table:
     document, camera, conversion = results.document, results.camera, results.conversion
     if document is not None:
         for stage in document.stages:
-            table.add_row(f"top-1, {stage.name}", f"{stage.top1.value:.2f} %")
+            top5 = f", top-5 {stage.top5.value:.2f} %" if stage.top5 else ""
+            table.add_row(stage.name, f"top-1 {stage.top1.value:.2f} %{top5}")
         drop, agreement = document.drop.points, document.drop.agreement
         interval = f"95 % interval {drop.low:.2f} to {drop.high:.2f}, n = {document.data.images:,}"
         table.add_row("drop", f"{drop.value:.2f} points ({interval})")

@@ -44,7 +44,7 @@ class Triple(click.ParamType[tuple[float, float, float]]):
 @click.option("--crop", type=float, default=None, help="Likewise: centred part of the image used.  [default: 1.0]")
 @click.option("--labels", default=None, metavar="FILE", help="Likewise: class names, one per line.")
 @click.option("--seed", default=0, show_default=True, help="Of the choice of calibration images.")
-@click.option("--threads", default=2, show_default=True, type=click.IntRange(1, 256))
+@click.option("--threads", default=None, type=click.IntRange(1, 256), help="[default: all cores]")
 def command(source: str, calibration: str, out: str, onnx_out: str | None, **options: Any) -> None:
     """Convert SOURCE to one fully-int8, self-describing .tflite.
 
@@ -73,6 +73,7 @@ def command(source: str, calibration: str, out: str, onnx_out: str | None, **opt
         check_writable(path)
 
     from edgekit.progress import console
+    from edgekit.runtime import available_cores
     from edgekit_quantize.convert import convert
     from edgekit_quantize.source import ForeignOptions
 
@@ -87,7 +88,7 @@ def command(source: str, calibration: str, out: str, onnx_out: str | None, **opt
         name=options["name"] or Path(out).stem,
         onnx_out=Path(onnx_out) if onnx_out else None,
         seed=options["seed"],
-        threads=options["threads"],
+        threads=options["threads"] or available_cores(),
     )
     bundle.write(out, result.data)
     show(result, out)

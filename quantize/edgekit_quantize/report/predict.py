@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,7 +22,7 @@ from edgekit.images import ImageSet
 from edgekit.preprocess import Image, crop_and_resize, normalize, quantization_table, to_int8
 from edgekit.progress import progress_bar
 from edgekit.quant import dequantize
-from edgekit.runtime import Kernels, Network, runtime_name
+from edgekit.runtime import Kernels, Network, available_cores, runtime_name
 from edgekit.train.checkpoint import Checkpoint
 
 BATCH = 16
@@ -73,11 +72,6 @@ class Predictions:
     pixels_sha256: str
     runtime: str
     kernels: Kernels
-
-
-def available_cores() -> int:
-    """Processors that this process may use, at least 1."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def predict(
