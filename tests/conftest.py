@@ -12,7 +12,7 @@ from support.photos import CLASSES, write_folder
 SIZE = 32
 
 # As `edgekit.cli` does it, before any test imports torch: spinning threads crawl on a machine that is shared.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 @pytest.fixture(scope="session")
