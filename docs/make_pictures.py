@@ -1,7 +1,7 @@
 """Make the README's two pictures from a finished demo: python docs/make_pictures.py [runs/demo].
 
-The camera frame shows a drawing made here, and the report is cut off above its photos: CIFAR-10's images are not ours to
-publish. Needs Chromium (Debian: apt-get install chromium).
+The camera frame shows a drawing made here, and the report is cut off above its photos: CIFAR-10's images are not ours
+to publish. Needs Chromium (Debian: apt-get install chromium).
 """
 
 from __future__ import annotations
