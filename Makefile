@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 BIN := .venv/bin
 DEVICE_TESTS := pytest==9.2.0 pytest-randomly==5.1.0 pytest-timeout==2.4.0
 
-.PHONY: help setup demo test check clean
+.PHONY: help setup demo test test-browser test-data check clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -15,6 +15,14 @@ demo: .venv/.done ## Train, convert, report and classify a clip on CIFAR-10 (DEM
 
 test: setup ## Run the tests
 	$(BIN)/python -m pytest
+
+test-browser: .venv/.done ## Run the tests that need Chromium, and install it (Debian, Ubuntu)
+	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium >/dev/null; }
+	$(BIN)/python -m pytest -m browser
+
+test-data: .venv/.done ## Fetch CIFAR-10 and ImageNet weights, and run the tests that need them
+	$(BIN)/python -c "from edgekit.train import cifar10, weights; cifar10.load(); weights.imagenet_state()"
+	$(BIN)/python -m pytest -m data
 
 check: .venv/.done ## Lint, types, import rules
 	$(BIN)/ruff check .

@@ -71,7 +71,7 @@ def test_bad_targets(text):
         Target.parse(text)
 
 
-def test_arguments_keep_host_keys_checked_and_never_ask():
+def test_arguments_keep_host_keys_checked_and_never_ask(device):
     arguments = Ssh("pi@x", 2222, Path("my config")).arguments("true")
     assert arguments[-3:] == ["--", "pi@x", "true"]
     assert "BatchMode=yes" in arguments

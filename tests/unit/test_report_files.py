@@ -117,11 +117,7 @@ def test_one_file_for_both_is_refused(tmp_path):
         write_report(None, tmp_path / "a", tmp_path / "x" / ".." / "a")
 
 
-def _chromium() -> str | None:
-    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-
-@pytest.mark.skipif(_chromium() is None, reason="no Chromium on this machine")
+@pytest.mark.browser
 def test_a_real_browser_shows_the_page_without_complaint(tmp_path):
     _page(tmp_path, max_drop=0.5)
     picture = tmp_path / "shot.png"
@@ -131,7 +127,7 @@ def test_a_real_browser_shows_the_page_without_complaint(tmp_path):
     )
     done = subprocess.run(
         [
-            _chromium(), *flags.split(), f"--user-data-dir={tmp_path / 'profile'}", f"--screenshot={picture}",
+            "chromium", *flags.split(), f"--user-data-dir={tmp_path / 'profile'}", f"--screenshot={picture}",
             (tmp_path / "r.html").as_uri(),
         ],
         capture_output=True, text=True, timeout=120, check=False,

@@ -1,5 +1,6 @@
 """Data sets, augmentation and the arrays that training reads."""
 
+import hashlib
 import io
 import json
 import tarfile
@@ -168,6 +169,18 @@ def test_both_sources_of_cifar10_give_the_same_file(tmp_path, monkeypatch):
     assert (tmp_path / "b.bin").read_bytes() == expected
 
 
+# data_batch_1.bin to data_batch_5.bin and test_batch.bin, as torch.rb's torchvision checks them.
+OFFICIAL_BATCHES = (
+    "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5",
+    "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed",
+    "bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67",
+    "014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48",
+    "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add",
+    "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b",
+)
+
+
+@pytest.mark.data
 @pytest.mark.skipif(cached(cifar10.ARTEFACT) is None, reason="CIFAR-10 is not in the cache; edgekit demo fetches it")
 def test_the_real_cifar10():
     train, test = cifar10.load()
@@ -178,3 +191,9 @@ def test_the_real_cifar10():
     # The means that everybody normalizes CIFAR-10 with, in RGB order.
     np.testing.assert_allclose(train.pixels.mean((0, 1, 2)) / 255, (0.4914, 0.4822, 0.4465), atol=1e-4)
     assert [cifar10.LABELS[index] for index in test.targets[:4]] == ["cat", "ship", "ship", "airplane"]
+    # Whatever the source was: the records of the official binary version, by the hashes that others publish for them.
+    for part, expected in zip(range(6), OFFICIAL_BATCHES, strict=True):
+        images = test if part == 5 else train.subset(np.arange(10_000 * part, 10_000 * (part + 1)))
+        planes = images.pixels.transpose(0, 3, 1, 2).reshape(10_000, -1)
+        records = np.concatenate([images.targets[:, None].astype(np.uint8), planes], axis=1)
+        assert hashlib.sha256(records.tobytes()).hexdigest() == expected

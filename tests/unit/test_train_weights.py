@@ -16,6 +16,7 @@ real = pytest.mark.skipif(
 )
 
 
+@pytest.mark.data
 @real
 def test_the_official_file_loads_strictly():
     state = weights.imagenet_state()
@@ -24,6 +25,7 @@ def test_the_official_file_loads_strictly():
     network.load_state_dict(state, strict=True)
 
 
+@pytest.mark.data
 @real
 def test_a_real_photo_is_classified_right():
     """Grace Hopper in uniform, from matplotlib's sample data; the whole height of the photo."""
@@ -37,6 +39,7 @@ def test_a_real_photo_is_classified_right():
     assert checkpoint.labels[answer] == "military uniform"
 
 
+@pytest.mark.data
 @real
 def test_fine_tuning_starts_from_everything_but_the_classifier():
     network = create("mobilenet_v2", classes=5)
