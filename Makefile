@@ -1,5 +1,5 @@
-# Everything a new machine needs: Python 3.11 or 3.12, make, and network access for the first `make`.
-PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+# Everything a new machine needs: Python 3.11, make, and network access for the first `make`.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 DEVICE_TESTS := pytest==9.2.0 pytest-randomly==5.1.0 pytest-timeout==2.4.0
 
@@ -17,7 +17,8 @@ test: setup ## Run the tests
 	$(BIN)/python -m pytest
 
 test-browser: .venv/.done ## Run the tests that need Chromium, and install it (Debian, Ubuntu)
-	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium >/dev/null; }
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } \
+	  || { echo "Run: sudo apt-get install chromium"; exit 1; }
 	$(BIN)/python -m pytest -m browser
 
 test-data: .venv/.done ## Fetch CIFAR-10 and ImageNet weights, and run the tests that need them
@@ -30,13 +31,13 @@ check: .venv/.done ## Lint, types, import rules
 	$(BIN)/mypy edgekit quantize/edgekit_quantize deploy/edgekit_deploy
 	$(BIN)/lint-imports
 
-clean: ## Remove the environments and all results
-	rm -rf .venv .venv-litert .venv-tflite-runtime runs dist .mypy_cache .ruff_cache .pytest_cache
+clean: ## Remove the environments and caches; runs/ stays
+	rm -rf .venv .venv-litert .venv-tflite-runtime dist .mypy_cache .ruff_cache .pytest_cache
 
 .venv/.done: pyproject.toml constraints.txt
 	@echo "Setting up .venv with $(PYTHON): about 4 GB, some minutes the first time."
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' \
-	  || { echo "edgekit's host side needs Python 3.11 or 3.12. Try: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
+	  || { echo "edgekit's host side needs Python 3.11. Try: make PYTHON=/path/to/python3.11"; exit 1; }
 	@$(PYTHON) -m venv .venv || { echo "On Debian and Ubuntu: sudo apt-get install python3-venv"; exit 1; }
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	@sh deploy/opencv-libraries.sh $(BIN)/python

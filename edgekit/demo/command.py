@@ -90,5 +90,5 @@ Next      edgekit doctor {out}/model.tflite
           edgekit bench {out}/model.tflite
           edgekit camera {out}/model.tflite --source 0
 Your own  edgekit train photos/ --weights imagenet --out model.pt
-          edgekit convert model.pt --calibration photos/ --out model.tflite
-          edgekit report model.tflite --reference model.pt --data photos/ --out report.html"""
+          edgekit convert model.pt --calibration photos/train --out model.tflite
+          edgekit report model.tflite --reference model.pt --data photos/val --out report.html"""

@@ -12,7 +12,8 @@ import torch
 
 from edgekit import bundle
 from edgekit.demo.clip import Clip, make_clip
-from edgekit.files import check_writable
+from edgekit.errors import EdgekitError
+from edgekit.files import check_writable, sha256
 from edgekit.progress import console
 from edgekit.train.checkpoint import Checkpoint
 from edgekit.train.loop import train
@@ -150,7 +151,7 @@ def _report(plan: Plan, job: Job, checkpoint: Checkpoint) -> Document:
         bundle.read(plan.path("model.tflite")),
         job.test_set,
         data_name="CIFAR-10 test",
-        reference_file=plan.path("model.pt"),
+        reference_sha256=sha256(plan.path("model.pt")),
         threads=plan.threads,
     )
     write_report(report, plan.path("report.html"), plan.path("report.json"))
@@ -171,4 +172,6 @@ def _camera(plan: Plan, clip: Clip) -> CameraStats:
         )
     if stats.ended == "SIGINT":
         raise KeyboardInterrupt
+    if stats.ended != "end of stream" or recorder.problem:
+        raise EdgekitError(f"The clip must be played to its end and recorded, got: {recorder.problem or stats.ended}.")
     return stats

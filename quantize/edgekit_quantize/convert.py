@@ -18,8 +18,9 @@ from edgekit.images import ImageSet
 from edgekit.preprocess import normalize, quantization_table, to_int8
 from edgekit.progress import console, progress_bar
 from edgekit.quant import dequantize
+from edgekit.runtime import Kernels
 from edgekit_quantize.calibrate import Histogram, Range, choose_range, collect
-from edgekit_quantize.calibration_images import read_calibration_images
+from edgekit_quantize.calibration_images import CalibrationImages, read_calibration_images
 from edgekit_quantize.export import onnx_logits, torch_logits
 from edgekit_quantize.graph import Graph
 from edgekit_quantize.quantizer import input_quantization, quantize
@@ -101,8 +102,14 @@ def convert(
             data = seal(int8_model, source, chosen, recipe, comparisons, check, name=name, seed=seed)
         if onnx_out is not None:
             write_whole(onnx_out, source.onnx.read_bytes())
-    few = f"Only {len(chosen.pixels)} calibration images: ranges are little more than guesses; take 100 or more."
-    return Conversion(data, comparisons, check, seconds, chosen.skipped, (few,) if chosen.are_few else ())
+    return Conversion(data, comparisons, check, seconds, chosen.skipped, tuple(_warnings(chosen, check)))
+
+
+def _warnings(chosen: CalibrationImages, check: Int8Check) -> Iterator[str]:
+    if chosen.are_few:
+        yield f"Only {len(chosen.pixels)} calibration images: ranges are little more than guesses; take 100 or more."
+    if check.kernels is not Kernels.XNNPACK:
+        yield "XNNPACK takes only a part of this network: slower, and other processors may give slightly other bits."
 
 
 def _compare_with_torch(

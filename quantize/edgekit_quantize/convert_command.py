@@ -12,24 +12,19 @@ if TYPE_CHECKING:
     from edgekit_quantize.convert import Conversion
 
 
-class Triple(click.ParamType[tuple[float, float, float]]):
+def _triple(_: click.Context, option: click.Parameter, value: str | None) -> tuple[float, float, float] | None:
     """One number for all channels, or three separated by commas (R,G,B)."""
-
-    name = "R,G,B"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Parse "0.5" or "0.485,0.456,0.406"."""
-        if isinstance(value, tuple):
-            return value
-        try:
-            numbers = [float(part) for part in str(value).split(",")]
-        except ValueError:
-            numbers = []
-        if len(numbers) == 1:
-            numbers *= 3
-        if len(numbers) != 3:
-            self.fail(f"must be one number or three separated by commas, got {value!r}", param, ctx)
-        return tuple(numbers)
+    if value is None:
+        return None
+    try:
+        numbers = [float(part) for part in value.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) == 1:
+        numbers *= 3
+    if len(numbers) != 3:
+        raise InputError(f"--{option.name} must be one number or three separated by commas, got {value!r}.")
+    return numbers[0], numbers[1], numbers[2]
 
 
 @click.command(epilog="The model is checked stage by stage; nothing is written unless every check passes.")
@@ -39,8 +34,10 @@ class Triple(click.ParamType[tuple[float, float, float]]):
 @click.option("--recipe", default="int8", metavar="NAME|FILE", help="int8, int8-minmax, or your own .toml.")
 @click.option("--name", default=None, help="Name of the model in its card.  [default: the output's file name]")
 @click.option("--onnx", "onnx_out", default=None, metavar="FILE", help="Keep the ONNX file here as well.")
-@click.option("--mean", type=Triple(), default=None, help="Of an .onnx model, pixels scaled to 0…1.  [default: 0.5]")
-@click.option("--std", type=Triple(), default=None, help="Likewise.  [default: 0.5]")
+@click.option(
+    "--mean", metavar="R,G,B", callback=_triple, help="Of an .onnx model, pixels scaled to 0…1.  [default: 0.5]"
+)
+@click.option("--std", metavar="R,G,B", callback=_triple, help="Likewise.  [default: 0.5]")
 @click.option("--crop", type=float, default=None, help="Likewise: centred part of the image used.  [default: 1.0]")
 @click.option("--labels", default=None, metavar="FILE", help="Likewise: class names, one per line.")
 @click.option("--seed", default=0, show_default=True, help="Of the choice of calibration images.")
@@ -52,7 +49,7 @@ def command(source: str, calibration: str, out: str, onnx_out: str | None, **opt
 
     \b
     Examples:
-      edgekit convert model.pt --calibration photos/ --out model.tflite
+      edgekit convert model.pt --calibration photos/train --out model.tflite
       edgekit convert mobilenet_v2:imagenet --calibration photos/ --out imagenet.tflite
       edgekit convert net.onnx --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --labels names.txt \\
         --calibration photos/ --out net.tflite
@@ -78,7 +75,7 @@ def command(source: str, calibration: str, out: str, onnx_out: str | None, **opt
     from edgekit_quantize.source import ForeignOptions
 
     foreign = ForeignOptions(options["mean"], options["std"], options["crop"], labels)
-    if source.endswith(".onnx") and options["mean"] is None:
+    if source.endswith(".onnx") and Path(source).is_file() and options["mean"] is None:
         console.print("[yellow]No --mean given: assuming mean = std = 0.5 (pixels from -1 to 1).[/yellow]")
     result = convert(
         source,

@@ -59,7 +59,7 @@ def quantize(float_model: bytes, ranges: dict[str, Range], input_range: Quantiza
     spans = {name: _tensor_span(r, graph.rank(name)) for name, r in (ranges | {graph.input: first}).items()}
     for layer in graph.layers():
         spans[layer.weight] = _weight_span(graph, layer, _scale(spans[layer.inputs]))
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as scratch:
         path = Path(scratch) / "float.tflite"
         path.write_bytes(float_model)
         try:

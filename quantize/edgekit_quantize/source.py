@@ -11,6 +11,7 @@ from edgekit.card import Architecture, InputSpec
 from edgekit.errors import InputError
 from edgekit.files import sha256
 from edgekit.train import checkpoint as checkpoints
+from edgekit.train.checkpoint import Checkpoint
 from edgekit.train.weights import FILE_SHA256, imagenet_checkpoint
 from edgekit_quantize.export import export_onnx, import_onnx
 
@@ -77,15 +78,24 @@ def open_source(text: str, onnx: Path, options: ForeignOptions) -> Source:
             "--mean, --std, --crop and --labels must go with an .onnx file, got them with a checkpoint, "
             "which knows its own."
         )
-    if ":" in text and not Path(text).exists():
-        if text != IMAGENET_NAME:
-            raise InputError(f"A network's name must be {IMAGENET_NAME}, got {text!r}.")
-        loaded, digest = imagenet_checkpoint(), FILE_SHA256
-    else:
-        loaded, digest = checkpoints.load(text), sha256(text)
+    loaded, digest = load_float(text)
     network = loaded.network()
     export_onnx(network, loaded.input, onnx)
     return Source(onnx, network, loaded.architecture, loaded.input, loaded.labels, digest)
+
+
+def load_float(text: str) -> tuple[Checkpoint, str]:
+    """A float network with its SHA-256: a checkpoint file, or "mobilenet_v2:imagenet".
+
+    Raises:
+        InputError: No such name, or not a checkpoint.
+        MissingError: The ImageNet weights cannot be had.
+    """
+    if ":" not in text or Path(text).exists():
+        return checkpoints.load(text), sha256(text)
+    if text != IMAGENET_NAME:
+        raise InputError(f"A network's name must be {IMAGENET_NAME}, got {text!r}.")
+    return imagenet_checkpoint(), FILE_SHA256
 
 
 def _from_onnx(path: Path, onnx: Path, options: ForeignOptions) -> Source:

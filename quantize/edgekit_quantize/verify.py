@@ -11,7 +11,7 @@ from edgekit.card import InputSpec, Measurement, Quantization
 from edgekit.errors import EdgekitError, InputError
 from edgekit.preprocess import quantization_table, to_int8
 from edgekit.quant import dequantize, sqnr_db
-from edgekit.runtime import Network
+from edgekit.runtime import Kernels, Network
 
 # Float stages compute the same network in another order of additions. Measured on MobileNetV1/V2: below 1e-5 of the
 # largest logit; a wrong layout, padding or folding gives 1e-1 and more.
@@ -65,6 +65,7 @@ class Int8Check:
     """The int8 model beside the float one.
 
     Attributes:
+        kernels: What executes it under LiteRT.
         input: Quantization of the input tensor, as the interpreter reads it from the file.
         output: Of the output tensor.
         sqnr_db: Signal-to-quantization-noise ratio of the logits.
@@ -72,6 +73,7 @@ class Int8Check:
         images: Number of images compared.
     """
 
+    kernels: Kernels
     input: Quantization
     output: Quantization
     sqnr_db: float
@@ -108,4 +110,4 @@ def verify_int8(
     codes = np.stack([network.run(to_int8(image, table)) for image in pixels])
     logits = dequantize(codes, output.scale, output.zero_point)
     agreement = float((logits.argmax(1) == reference.argmax(1)).mean())
-    return Int8Check(got, output, sqnr_db(reference, logits), agreement, len(pixels))
+    return Int8Check(network.kernels, got, output, sqnr_db(reference, logits), agreement, len(pixels))

@@ -161,7 +161,7 @@ def test_the_command_writes_both_files_and_prints_the_verdict(files, capsys):
     assert _run(files, "--max-drop", "50", "--threads", "1") == 0
     document = Document.from_json((files / "out/r.json").read_bytes())
     assert document.data.images == 45
-    assert document.model.is_converted_from_reference is True
+    assert document.model.reference_sha256 == sha256(files / "model.pt")
     assert document.stages[1].size == (files / "model.tflite").stat().st_size
     printed = " ".join(capsys.readouterr().out.split())
     assert wording.headline(document) in printed
@@ -176,10 +176,11 @@ def test_a_failed_gate_exits_1_and_the_files_are_there(files, capsys):
     assert "must be at most -50 points" in capsys.readouterr().err
 
 
-def test_another_checkpoint_than_the_models_own_is_pointed_out(files):
+def test_another_checkpoint_than_the_models_own_is_refused(files, capsys):
     save(files / "tuned.pt", samples.make_checkpoint(samples.WEIGHTS * 1.01))
-    assert _run(files, reference="tuned.pt") == 0
-    assert "another file than the one" in (files / "out/r.html").read_text()
+    assert _run(files, reference="tuned.pt") == 2
+    assert "must be the checkpoint that the model was converted from" in capsys.readouterr().err
+    assert not (files / "out/r.html").exists()
 
 
 def test_val_is_taken_before_test_before_the_folder_itself(tmp_path):

@@ -12,12 +12,12 @@ from edgekit.errors import InputError
 @click.command(
     epilog="""\b
 Examples:
-  edgekit report model.tflite --reference model.pt --data photos/ --out report.html
+  edgekit report model.tflite --reference model.pt --data photos/val --out report.html
   edgekit report model.tflite --reference model.pt --data photos/val --out report.html --max-drop 0.5
 """
 )
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--reference", required=True, type=click.Path(path_type=Path), help="The float checkpoint, a .pt.")
+@click.option("--reference", required=True, help="The float checkpoint, or mobilenet_v2:imagenet.")
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="DIR/<class>/*.jpg; val/ in it is taken.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The HTML file to write.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="The JSON file. [default: beside --out]")
@@ -26,7 +26,7 @@ Examples:
 @click.option("--threads", type=click.IntRange(1), help="Processors to use. [default: all]")
 def command(
     model: Path,
-    reference: Path,
+    reference: str,
     data: Path,
     out: Path,
     json_path: Path | None,
@@ -41,16 +41,17 @@ def command(
     """
     from edgekit import bundle
     from edgekit.files import check_writable
-    from edgekit.train import checkpoint
     from edgekit_quantize.report.labels import held_out_folder
     from edgekit_quantize.report.make import make_report, write_report
     from edgekit_quantize.report.table import print_summary
+    from edgekit_quantize.source import load_float
 
     json_path = json_path or out.with_suffix(".json")
     _check_limit(max_drop)
-    _check_outputs([out, json_path], [model, reference])
+    _check_outputs([out, json_path], [model, Path(reference)])
     # What can fail at once fails before the long work.
-    int8, float32 = bundle.read(model), checkpoint.load(reference)
+    int8 = bundle.read(model)
+    float32, reference_sha256 = load_float(reference)
     images = held_out_folder(data)
     for target in (out, json_path):
         check_writable(target)
@@ -60,7 +61,7 @@ def command(
         images,
         max_drop=max_drop,
         data_name=str(data),
-        reference_file=reference,
+        reference_sha256=reference_sha256,
         batch=batch,
         threads=threads,
     )

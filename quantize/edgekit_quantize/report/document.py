@@ -21,8 +21,7 @@ class ModelFacts:
 
     Attributes:
         file_sha256: Hash of the whole .tflite file.
-        reference_sha256: Hash of the checkpoint file; "" if it was only in memory.
-        is_converted_from_reference: Whether the card names that very checkpoint; None if unknown.
+        reference_sha256: Hash of the checkpoint file, as in the card; "" if it was only in memory.
         input_height: Pixels.
         input_width: Pixels.
     """
@@ -33,7 +32,6 @@ class ModelFacts:
     input_width: int
     file_sha256: str
     reference_sha256: str
-    is_converted_from_reference: bool | None
     provenance: Provenance
     measurements: tuple[Measurement, ...]
 

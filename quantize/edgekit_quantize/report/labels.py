@@ -47,6 +47,21 @@ def check_same_task(checkpoint: Checkpoint, card: Card) -> None:
             )
 
 
+def check_same_reference(reference_sha256: str, card: Card) -> None:
+    """Refuse a float network that the model was not made from: the comparison would say nothing about int8.
+
+    Raises:
+        InputError: The hashes differ. An empty one counts as unknown.
+    """
+    known = card.provenance.reference_sha256
+    if reference_sha256 and known and reference_sha256 != known:
+        raise InputError(
+            f"The reference must be the checkpoint that the model was converted from (sha256 {known[:12]}…), "
+            f"got another one ({reference_sha256[:12]}…).",
+            "Give that checkpoint, or convert this one.",
+        )
+
+
 def targets_by_name(images: ImageSet, labels: tuple[str, ...]) -> NDArray[np.int64]:
     """The class of each image as an index into the model's `labels`; the set may hold fewer classes, in any order.
 

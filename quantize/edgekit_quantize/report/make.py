@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from edgekit import __version__
 from edgekit.bundle import Bundle
 from edgekit.errors import GateError, InputError
-from edgekit.files import check_writable, sha256, write_whole
+from edgekit.files import check_writable, write_whole
 from edgekit.images import ImageSet
 from edgekit.train.checkpoint import Checkpoint
 from edgekit_quantize.report import analysis, examples
 from edgekit_quantize.report.document import DataFacts, Document, ModelFacts, Stage
 from edgekit_quantize.report.gate import Outcome, judge
 from edgekit_quantize.report.html import render
-from edgekit_quantize.report.labels import check_same_task, targets_by_name
+from edgekit_quantize.report.labels import check_same_reference, check_same_task, targets_by_name
 from edgekit_quantize.report.predict import BATCH, Predictions, predict
 
 
@@ -64,7 +64,7 @@ def make_report(
     *,
     max_drop: float | None = None,
     data_name: str,
-    reference_file: str | Path | None = None,
+    reference_sha256: str = "",
     batch: int = BATCH,
     threads: int | None = None,
 ) -> Report:
@@ -76,7 +76,7 @@ def make_report(
         images: Labelled images; their classes are matched to the card's by name.
         max_drop: Limit of the gate in percentage points, on the upper bound of the interval; None for no gate.
         data_name: What to call the images in the report.
-        reference_file: Where the checkpoint came from: its hash is compared with the card's.
+        reference_sha256: Hash of the checkpoint's file, which must be the one in the card; "" skips that check.
         batch: Images at a time through PyTorch.
         threads: Default all cores.
 
@@ -84,6 +84,7 @@ def make_report(
         InputError: The three do not belong together, or cannot be used.
     """
     check_same_task(checkpoint, bundle.card)
+    check_same_reference(reference_sha256, bundle.card)
     targets = targets_by_name(images, bundle.card.labels)
     predictions = predict(checkpoint, bundle, images, batch=batch, threads=threads)
     targets = targets[predictions.indices]
@@ -94,7 +95,7 @@ def make_report(
     flips, positions = examples.find_flips(predictions, ours, theirs, targets, images.names, labels)
     change, change_labels = analysis.confusion_change(ours, theirs, targets, labels)
     document = Document(
-        model=_model_facts(bundle, reference_file),
+        model=_model_facts(bundle, reference_sha256),
         data=_data_facts(data_name, predictions, targets),
         stages=_stages(checkpoint, bundle, predictions, ours, theirs),
         drop=drop,
@@ -125,18 +126,15 @@ def write_report(report: Report, html_path: str | Path, json_path: str | Path) -
     write_whole(html_path, html)
 
 
-def _model_facts(bundle: Bundle, reference_file: str | Path | None) -> ModelFacts:
+def _model_facts(bundle: Bundle, reference_sha256: str) -> ModelFacts:
     card = bundle.card
-    reference = sha256(reference_file) if reference_file is not None else ""
-    known = card.provenance.reference_sha256
     return ModelFacts(
         name=card.name,
         architecture=card.architecture,
         input_height=card.input.height,
         input_width=card.input.width,
         file_sha256=hashlib.sha256(bundle.data).hexdigest(),
-        reference_sha256=reference,
-        is_converted_from_reference=reference == known if reference and known else None,
+        reference_sha256=reference_sha256,
         provenance=card.provenance,
         measurements=card.measurements,
     )
