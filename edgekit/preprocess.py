@@ -31,7 +31,11 @@ def read_image(path: str | Path) -> Image:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
         raise InputError(f"{path} must be a readable image, got: {error.strerror}.") from error
-    bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    try:
+        bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    except cv2.error as error:
+        # Such as more pixels than OpenCV is willing to make room for.
+        raise InputError(f"{path} must be an image that OpenCV can decode, got: {error.err}.") from error
     if bgr is None:
         raise InputError(f"{path} must be an image, got {data.size} bytes that OpenCV cannot decode.")
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)

@@ -1,5 +1,8 @@
 """Preprocessing: bit-equal to slow numpy references, and to pixel − 128 where that is promised."""
 
+import struct
+import zlib
+
 import cv2
 import numpy as np
 import pytest
@@ -147,3 +150,16 @@ def test_read_image_gives_rgb_and_refuses_rubbish(tmp_path):
             read_image(picture)
     with pytest.raises(InputError):
         read_image(tmp_path / "nothing.png")
+
+
+def test_an_image_of_too_many_pixels_is_an_input_error_as_any_other(tmp_path):
+    """OpenCV refuses it by an exception of its own, from the header alone."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    picture = tmp_path / "vast.png"
+    picture.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
+    with pytest.raises(InputError, match=r"vast\.png must be an image that OpenCV can decode, got: .*PIXELS"):
+        read_image(picture)
