@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import types
 import typing
 from dataclasses import dataclass, field
@@ -37,6 +38,12 @@ class Quantization:
     scale: float
     zero_point: int
 
+    def __post_init__(self) -> None:
+        if not 0.0 < self.scale < math.inf:
+            raise InputError(f"A quantization's scale must be positive and finite, got {self.scale}.")
+        if not -128 <= self.zero_point <= 127:
+            raise InputError(f"A quantization's zero point must be in [-128, 127], got {self.zero_point}.")
+
 
 @dataclass(frozen=True)
 class InputSpec:
@@ -60,6 +67,16 @@ class InputSpec:
     resize: Resize = Resize.AREA_LINEAR
     quantization: Quantization | None = None
 
+    def __post_init__(self) -> None:
+        if self.height < 1 or self.width < 1:
+            raise InputError(f"The input must be at least 1×1, got {self.width}×{self.height}.")
+        if not 0.0 < self.crop_fraction <= 1.0:
+            raise InputError(f"The crop must be in (0, 1], got {self.crop_fraction}.")
+        if not all(map(math.isfinite, self.mean)):
+            raise InputError(f"The mean must be finite, got {self.mean}.")
+        if not all(0.0 < value < math.inf for value in self.std):
+            raise InputError(f"The std must be positive and finite, got {self.std}.")
+
 
 @dataclass(frozen=True)
 class OutputSpec:
@@ -72,6 +89,10 @@ class OutputSpec:
 
     classes: int
     quantization: Quantization | None = None
+
+    def __post_init__(self) -> None:
+        if self.classes < 1:
+            raise InputError(f"The output must have at least one class, got {self.classes}.")
 
 
 @dataclass(frozen=True)
@@ -165,12 +186,6 @@ class Card:
             raise InputError(
                 f"The card must have one label per class, got {len(self.labels)} labels for {self.output.classes}."
             )
-        if not 0.0 < self.input.crop_fraction <= 1.0:
-            raise InputError(f"crop_fraction must be in (0, 1], got {self.input.crop_fraction}.")
-        if self.input.height < 1 or self.input.width < 1:
-            raise InputError(f"The input must be at least 1×1, got {self.input.width}×{self.input.height}.")
-        if min(self.input.std) <= 0.0:
-            raise InputError(f"std must be positive, got {self.input.std}.")
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no spaces, UTF-8, one trailing newline."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from support import tiny_model
 
-from edgekit.card import Card, GoldenSample, Measurement, Resize
+from edgekit.card import Card, GoldenSample, InputSpec, Measurement, OutputSpec, Quantization, Resize
 from edgekit.errors import InputError
 
 
@@ -123,3 +123,26 @@ def test_another_schema_version_is_refused(version):
 def test_labels_must_match_classes():
     with pytest.raises(InputError, match="label"):
         replace(full_card(), labels=("a",))
+
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "expected"),
+    [
+        (InputSpec, {"height": 0, "width": 8}, "at least 1×1, got 8×0"),
+        (InputSpec, {"height": 8, "width": 8, "crop_fraction": 0.0}, r"crop must be in \(0, 1\], got 0"),
+        (InputSpec, {"height": 8, "width": 8, "crop_fraction": NAN}, "crop must be in"),
+        (InputSpec, {"height": 8, "width": 8, "mean": (0.5, NAN, 0.5)}, "mean must be finite"),
+        (InputSpec, {"height": 8, "width": 8, "std": (0.5, -1.0, 0.5)}, "std must be positive"),
+        (InputSpec, {"height": 8, "width": 8, "std": (INF, 0.5, 0.5)}, "std must be positive and finite"),
+        (OutputSpec, {"classes": 0}, "at least one class, got 0"),
+        (Quantization, {"scale": 0.0, "zero_point": 0}, "scale must be positive"),
+        (Quantization, {"scale": INF, "zero_point": 0}, "scale must be positive and finite"),
+        (Quantization, {"scale": 1.0, "zero_point": 128}, r"in \[-128, 127\], got 128"),
+    ],
+)
+def test_impossible_numbers_are_refused_where_they_arise(kind, values, expected):
+    with pytest.raises(InputError, match=expected):
+        kind(**values)
