@@ -81,4 +81,4 @@ def _explain(error: OSError, target: Path) -> InputError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return InputError(f"The disk that holds {target.parent} is full.", "Free some space and run again.")
     reason = error.strerror or str(error)
-    return InputError(f"{target} must be writable, got: {reason}.", "Choose another --out.")
+    return InputError(f"{target} must be writable, got: {reason}.", "Choose another place.")

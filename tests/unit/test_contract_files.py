@@ -56,3 +56,10 @@ def test_unusable_targets(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="writable"):
         check_writable(tmp_path / "file" / "inside")
+
+
+def test_the_remedy_names_no_option_that_the_command_may_not_have(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError) as caught:
+        check_writable(tmp_path / "file" / "inside")
+    assert caught.value.remedy == "Choose another place."
