@@ -115,7 +115,7 @@ def labelled_folder(folder: str | Path) -> FileSet:
     """`folder/<class>/*.jpg` as a labelled set; classes in alphabetical order.
 
     Raises:
-        InputError: No such folder, fewer than two classes, or a class without an image.
+        InputError: No such folder, fewer than two classes, or a class without an image directly in its folder.
     """
     folder = _folder(folder)
     classes = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
@@ -127,7 +127,7 @@ def labelled_folder(folder: str | Path) -> FileSet:
     paths: list[Path] = []
     targets: list[int] = []
     for index, entry in enumerate(classes):
-        found = list_images(entry)
+        found = _images_of_class(entry)
         paths += found
         targets += [index] * len(found)
     return FileSet(tuple(paths), np.asarray(targets, np.int64), tuple(entry.name for entry in classes))
@@ -171,7 +171,20 @@ class Prepared:
             readable += 1
             yield index, crop_and_resize(image, self.spec)
         if not readable:
-            raise InputError(f"At least one image must be readable, got none of {len(self.images.names)}.")
+            first = f" (the first: {self.skipped[0].rstrip('.')})" if self.skipped else ""
+            raise InputError(f"At least one image must be readable, got none of {len(self.images.names)}{first}.")
+
+
+def _images_of_class(folder: Path) -> list[Path]:
+    """As `list_images`; but a folder of folders is no class, it is a split under a name that nobody looks for."""
+    found = list_images(folder)
+    if not any(path.parent == folder for path in found):
+        below = sorted({path.relative_to(folder).parts[0] for path in found})
+        raise InputError(
+            f"{folder} must hold images directly, got only folders: {', '.join(below[:5])}.",
+            "For a split, name the folders train/ and val/.",
+        )
+    return found
 
 
 def _folder(folder: str | Path) -> Path:
