@@ -4,16 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from edgekit.models.layers import ConvBNReLU6, initialize
+
 # (output channels at width 1, stride) of the 13 depthwise-separable layers: Table 1 of the paper.
 LAYERS = [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2)] + [(512, 1)] * 5 + [(1024, 2), (1024, 1)]
-
-
-def _conv_bn_relu6(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
-    return [
-        nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU6(inplace=True),
-    ]
 
 
 class DepthwiseSeparable(nn.Sequential):
@@ -21,8 +15,8 @@ class DepthwiseSeparable(nn.Sequential):
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__(
-            *_conv_bn_relu6(inputs, inputs, 3, stride, groups=inputs),
-            *_conv_bn_relu6(inputs, outputs, 1),
+            *ConvBNReLU6(inputs, inputs, stride=stride, groups=inputs),
+            *ConvBNReLU6(inputs, outputs, kernel=1),
         )
 
 
@@ -39,25 +33,16 @@ class MobileNetV1(nn.Module):
     def __init__(self, classes: int = 1000, width: float = 1.0, stem_stride: int = 2, dropout: float = 0.001) -> None:
         super().__init__()
         channels = max(8, int(32 * width))
-        blocks: list[nn.Module] = [nn.Sequential(*_conv_bn_relu6(3, channels, 3, stem_stride))]
+        blocks: list[nn.Module] = [ConvBNReLU6(3, channels, stride=stem_stride)]
         for base, stride in LAYERS:
             outputs = max(8, int(base * width))
             blocks.append(DepthwiseSeparable(channels, outputs, stride))
             channels = outputs
         self.features = nn.Sequential(*blocks)
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(channels, classes))
-        _initialize(self)
+        initialize(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, classes) of normalized images (N, 3, H, W)."""
         logits: Tensor = self.classifier(self.features(images).mean((2, 3)))
         return logits
-
-
-def _initialize(network: nn.Module) -> None:
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out")
-        elif isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, 0.0, 0.01)
-            nn.init.zeros_(module.bias)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from edgekit.models.layers import ConvBNReLU6, initialize
+
 # (expansion ratio, output channels at width 1, repeats, stride of the first): Table 2 of the paper.
 STAGES = [
     (1, 16, 1, 1),
@@ -24,17 +26,6 @@ def round_channels(channels: float, divisor: int = 8) -> int:
     """Nearest multiple of `divisor`, at least `divisor`, never more than 10 % below `channels` (the paper's code)."""
     rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * channels else rounded
-
-
-class ConvBNReLU6(nn.Sequential):
-    """Convolution without bias, batch normalization, ReLU6."""
-
-    def __init__(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1) -> None:
-        super().__init__(
-            nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=False),
-            nn.BatchNorm2d(outputs),
-            nn.ReLU6(inplace=True),
-        )
 
 
 class InvertedResidual(nn.Module):
@@ -86,19 +77,10 @@ class MobileNetV2(nn.Module):
         blocks.append(ConvBNReLU6(channels, last, kernel=1))
         self.features = nn.Sequential(*blocks)
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(last, classes))
-        _initialize(self)
+        initialize(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, classes) of normalized images (N, 3, H, W)."""
         pooled = nn.functional.adaptive_avg_pool2d(self.features(images), 1)
         logits: Tensor = self.classifier(torch.flatten(pooled, 1))
         return logits
-
-
-def _initialize(network: nn.Module) -> None:
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out")
-        elif isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, 0.0, 0.01)
-            nn.init.zeros_(module.bias)

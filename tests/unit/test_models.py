@@ -8,8 +8,9 @@ from torch import nn
 
 from edgekit.errors import InputError
 from edgekit.models import create
+from edgekit.models.layers import ConvBNReLU6
 from edgekit.models.mobilenet_v1 import MobileNetV1
-from edgekit.models.mobilenet_v2 import ConvBNReLU6, InvertedResidual, MobileNetV2, round_channels
+from edgekit.models.mobilenet_v2 import InvertedResidual, MobileNetV2, round_channels
 
 
 def parameters(network):
@@ -147,6 +148,13 @@ def test_state_dict_keys_follow_torchvisions_pattern():
         expected += pair(f"{prefix}0.", 0, 1) + pair(f"{prefix}1.", 0, 1) + pair(prefix, 2, 3)
     expected += [*pair("features.18.", 0, 1), "classifier.1.weight", "classifier.1.bias"]
     assert list(MobileNetV2().state_dict()) == expected
+
+
+def test_state_dict_keys_of_v1_number_the_layers_of_a_block():
+    keys = list(MobileNetV1().state_dict())
+    weights = [f"features.{block}.{index}.weight" for block in range(1, 14) for index in (0, 1, 3, 4)]
+    expected = ["features.0.0.weight", "features.0.1.weight", *weights, "classifier.1.weight"]
+    assert [key for key in keys if key.endswith("weight")] == expected
 
 
 @pytest.mark.parametrize(
