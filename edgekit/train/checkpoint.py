@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import zipfile
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from edgekit.card import Architecture, InputSpec, from_plain, to_plain
 from edgekit.errors import InputError
-from edgekit.files import whole_file
+from edgekit.files import write_whole
 from edgekit.models import create
 
 FORMAT = "edgekit-checkpoint-1"
@@ -53,7 +54,8 @@ class Checkpoint:
         )
         try:
             network.load_state_dict(self.state, strict=True)
-        except RuntimeError as error:
+        # Whatever a foreign `state` makes torch raise, it does not fit.
+        except Exception as error:
             first = " ".join(str(error).split())[:200]
             raise InputError(f"The checkpoint's weights must fit {self.architecture.name}, got: {first}") from error
         return network.eval()
@@ -74,12 +76,10 @@ def save(path: str | Path, checkpoint: Checkpoint) -> None:
         "state": {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.state.items()},
         "resume": checkpoint.resume,
     }
-    with whole_file(path) as temporary:
-        try:
-            torch.save(content, temporary)
-        except RuntimeError as error:
-            # torch's zip writer turns a failed write (a full disk) into a RuntimeError.
-            raise OSError(28, "No space left on device") from error
+    # Given a path, torch names a folder inside the file after it: the same run would give other bytes each time.
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_whole(path, buffer.getvalue())
 
 
 def load(path: str | Path) -> Checkpoint:
@@ -93,16 +93,44 @@ def load(path: str | Path) -> Checkpoint:
         raise InputError(
             f"The checkpoint {path} must be a file, got {'a folder' if path.is_dir() else 'nothing there'}."
         )
+    _check_kind(path)
+    content = _read(path)
+    try:
+        return Checkpoint(
+            architecture=from_plain(Architecture, content["architecture"], "architecture"),
+            stem_stride=from_plain(int, content["stem_stride"], "stem_stride"),
+            input=from_plain(InputSpec, content["input"], "input"),
+            labels=from_plain(tuple[str, ...], content["labels"], "labels"),
+            state=_tensors(content["state"]),
+            resume=content["resume"],
+        )
+    except KeyError as error:
+        raise _not_ours(path, f"one without {error}") from error
+    except (InputError, TypeError, ValueError) as error:
+        raise _not_ours(path, f"one with a fault: {str(error).rstrip('.')}") from error
+
+
+def _check_kind(path: Path) -> None:
+    """Refuse other files by what they are."""
+    with path.open("rb") as file:
+        if file.read(8)[4:] == b"TFL3":
+            raise _not_ours(path, "a .tflite model: it is already converted")
     if not zipfile.is_zipfile(path):
         raise _not_ours(path, "another or a truncated file")
     try:
-        # torch reads tensors without looking at the archive's checksums.
         with zipfile.ZipFile(path) as archive:
+            pickled = any(name.rpartition("/")[2] == "data.pkl" for name in archive.namelist())
+            # torch reads tensors without looking at the archive's checksums.
             damaged = archive.testzip()
     except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
         raise _not_ours(path, "a damaged file") from error
+    if not pickled:
+        raise _not_ours(path, "another file")
     if damaged:
         raise _not_ours(path, "a damaged file")
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -110,21 +138,21 @@ def load(path: str | Path) -> Checkpoint:
             f"{path} must hold tensors and plain values only, got a pickle with code in it; it was not executed.",
             "Use a checkpoint written by edgekit train.",
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+    # A malformed pickle makes torch's reader raise anything.
+    except Exception as error:
         raise _not_ours(path, "a damaged file") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise _not_ours(path, "another PyTorch file")
-    try:
-        return Checkpoint(
-            architecture=from_plain(Architecture, content["architecture"], "architecture"),
-            stem_stride=int(content["stem_stride"]),
-            input=from_plain(InputSpec, content["input"], "input"),
-            labels=tuple(str(label) for label in content["labels"]),
-            state=content["state"],
-            resume=content["resume"],
-        )
-    except KeyError as error:
-        raise _not_ours(path, f"one without {error}") from error
+    return content
+
+
+def _tensors(state: Any) -> dict[str, Tensor]:
+    if not isinstance(state, dict):
+        raise InputError(f"state must be an object, got {type(state).__name__}.")
+    for name, value in state.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise InputError(f"state must hold named tensors only, got {name!r}: {type(value).__name__}.")
+    return state
 
 
 def _not_ours(path: Path, got: str) -> InputError:

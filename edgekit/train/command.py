@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgekit.errors import InputError
+
 if TYPE_CHECKING:
     from edgekit.train.loop import Result
 
 LISTED = 5
+NAMED = 10
 
 
 @click.command()
@@ -60,6 +63,8 @@ def command(data_dir: Path, out: Path, val_fraction: float, threads: int | None,
     from edgekit.train.loop import train
     from edgekit.train.recipes import for_folder
 
+    if out.suffix.lower() != ".pt":
+        raise InputError(f"--out must end in .pt, got {out}.", f"Use {out.with_suffix('.pt')}.")
     check_writable(out)
     if threads:
         torch.set_num_threads(threads)
@@ -76,8 +81,14 @@ def command(data_dir: Path, out: Path, val_fraction: float, threads: int | None,
         f"{options.epochs} epochs",
         soft_wrap=True,
     )
+    console.print(f"Classes: {_first_of(train_set.labels, NAMED)}", markup=False, highlight=False, soft_wrap=True)
     result = train(options, train_set, val_set, out=out, resume=resume)
     _summary(result, out)
+
+
+def _first_of(names: tuple[str, ...], count: int) -> str:
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(names[:count]) + more
 
 
 def _summary(result: Result, out: Path) -> None:

@@ -27,7 +27,7 @@ from edgekit.train.checkpoint import Checkpoint
 from edgekit.train.data import PixelSet, for_evaluation, for_training, normalizer
 from edgekit.train.evaluate import predict
 from edgekit.train.options import Options
-from edgekit.train.resume import Epoch, Progressed, last_path, restore, store
+from edgekit.train.resume import Epoch, Progressed, Restored, check_same_images, last_path, look, store
 from edgekit.train.weights import check_available, load_imagenet
 
 FIRST_RATE = 0.04
@@ -96,12 +96,11 @@ def train(
         resume: Go on from that file.
 
     Raises:
-        InputError: `out` cannot be written, no ImageNet weights for this architecture, nothing to resume or another
-            run than this one, unusable images, or a loss that is no longer finite.
+        InputError: `out` cannot be written, no ImageNet weights for this architecture, nothing to resume, another
+            run than this one or an unfinished one in the way, unusable images, or a loss that is no longer finite.
         MissingError: The ImageNet weights cannot be had.
     """
-    if out is not None:
-        check_writable(out)
+    before = _before(options, out, resume)
     if options.weights == "imagenet":
         check_available(options.architecture)
     pixels = for_training(train_set, options.spec)
@@ -109,8 +108,8 @@ def train(
     with torch.random.fork_rng(devices=[]):
         run = _start(options, pixels, val_pixels, restored=resume)
         last = None if out is None else last_path(out)
-        if resume:
-            _go_on(run, last)
+        if before is not None:
+            _go_on(run, before)
         _all_epochs(run, last)
     checkpoint = as_checkpoint(run)
     if out is not None and last is not None:
@@ -149,13 +148,21 @@ def _optimizer(network: nn.Module, options: Options) -> torch.optim.Optimizer:
     return torch.optim.AdamW([group for group in groups if group["params"]], lr=0.0)
 
 
-def _go_on(run: Run, last: Path | None) -> None:
-    if last is None:
-        raise InputError("Resuming must know the output file, got none.", "Give out=...")
-    progressed = restore(last, run.options, run.train_set)
-    run.network.load_state_dict(progressed.state)
-    run.optimizer.load_state_dict(progressed.optimizer)
-    run.epochs.extend(progressed.epochs)
+def _before(options: Options, out: str | Path | None, resume: bool) -> Restored | None:
+    """The unfinished run to go on with, if that is wanted; every reason not to begin is found here."""
+    if out is None:
+        if resume:
+            raise InputError("Resuming must know the output file, got none.", "Give out=...")
+        return None
+    check_writable(out)
+    return look(Path(out), options, resume)
+
+
+def _go_on(run: Run, before: Restored) -> None:
+    check_same_images(before, run.train_set)
+    run.network.load_state_dict(before.state)
+    run.optimizer.load_state_dict(before.optimizer)
+    run.epochs.extend(before.epochs)
     console.print(f"Going on after epoch {len(run.epochs)} of {run.options.epochs}")
 
 

@@ -52,7 +52,7 @@ MOST_EPOCHS = 100
 
 @dataclass(frozen=True)
 class Job:
-    """Everything that `train` and `evaluate` need."""
+    """What to train, and the images that judge it."""
 
     options: Options
     train_set: ArraySet

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -15,6 +15,8 @@ from edgekit.train import checkpoint as checkpoints
 from edgekit.train.checkpoint import Checkpoint
 from edgekit.train.data import PixelSet
 from edgekit.train.options import Options
+
+ANEW = "Delete it to start anew."
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,10 @@ class Restored:
     """What comes out of it."""
 
     state: dict[str, Tensor]
+    labels: tuple[str, ...]
     optimizer: dict[str, Any]
     epochs: list[Epoch]
+    fingerprint: str
 
 
 def last_path(out: str | Path) -> Path:
@@ -82,29 +86,69 @@ def store(path: Path, checkpoint: Checkpoint, progressed: Progressed) -> None:
     checkpoints.save(path, replace(checkpoint, resume=resume))
 
 
-def restore(path: Path, options: Options, train_set: PixelSet) -> Restored:
-    """Read such a file.
+def look(out: Path, options: Options, resume: bool) -> Restored | None:
+    """What the run that writes to `out` begins from; asked before any image is read.
+
+    Args:
+        out: Where the finished checkpoint will be.
+        options: Of the run.
+        resume: Whether to go on with an unfinished one.
+
+    Returns:
+        Its state; None for a new run.
 
     Raises:
-        InputError: It is missing, damaged, or belongs to a run with other options or other images.
+        InputError: There is nothing to go on with, or there is and nobody said what to do with it.
     """
-    if not path.is_file():
-        raise InputError(f"--resume must find {path}, got nothing there.", "Leave --resume out to start anew.")
+    last = last_path(out)
+    if resume:
+        return restore(last, options) if last.is_file() else _nothing_to_resume(out, last)
+    if last.exists():
+        raise InputError(
+            f"A new run must not overwrite an unfinished one, got {last}.", f"Add --resume, or {ANEW.lower()}"
+        )
+    return None
+
+
+def _nothing_to_resume(out: Path, last: Path) -> NoReturn:
+    if out.is_file():
+        raise InputError(
+            f"--resume must find {last}, got {out}, which is already finished.", "Leave --resume out to train it anew."
+        )
+    raise InputError(f"--resume must find {last}, got nothing there.", "Leave --resume out to start anew.")
+
+
+def restore(path: Path, options: Options) -> Restored:
+    """Read the file of an unfinished run.
+
+    Raises:
+        InputError: It is damaged, or belongs to a run with other options.
+    """
     checkpoint = checkpoints.load(path)
     resume = checkpoint.resume
     if resume is None:
-        raise InputError(f"{path} must be an unfinished run, got a finished checkpoint.", "Leave --resume out.")
+        raise InputError(f"{path} must be an unfinished run, got a finished checkpoint.", ANEW)
     try:
         before = from_plain(Options, resume["options"], "options")
         epochs = [from_plain(Epoch, item, "epochs") for item in resume["epochs"]]
         optimizer, data = resume["optimizer"], resume["data"]
     except (KeyError, TypeError) as error:
-        raise InputError(f"{path} must hold a run's state, got one without {error}.", "Leave --resume out.") from error
+        raise InputError(f"{path} must hold a run's state, got one without {error}.", ANEW) from error
     if differences := before.differences(options):
         raise InputError(
             f"--resume must continue with the same options, got {'; '.join(differences)}.",
-            "Repeat the first command, or leave --resume out.",
+            f"Repeat the first command, or delete {path} to start anew.",
         )
-    if data != train_set.fingerprint() or checkpoint.labels != train_set.labels:
-        raise InputError("--resume must continue with the same images, got others.", "Leave --resume out.")
-    return Restored(checkpoint.state, optimizer, epochs)
+    return Restored(checkpoint.state, checkpoint.labels, optimizer, epochs, data)
+
+
+def check_same_images(before: Restored, train_set: PixelSet) -> None:
+    """Make sure that the run goes on with the images that it began with.
+
+    Raises:
+        InputError: They are others.
+    """
+    if before.fingerprint != train_set.fingerprint() or before.labels != train_set.labels:
+        raise InputError(
+            "--resume must continue with the same images, got others.", "Bring them back, or give another --out."
+        )

@@ -3,6 +3,7 @@
 import os
 import pickle
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -112,11 +113,59 @@ def test_a_folder_that_cannot_be_written(checkpoint, tmp_path):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")
 def test_a_full_disk_is_said_and_nothing_is_left(checkpoint, tmp_path, monkeypatch):
-    """torch writes to a path whose every write fails with ENOSPC."""
-    from edgekit.train import checkpoint as module
-
-    real_save = torch.save
-    monkeypatch.setattr(module.torch, "save", lambda content, _path: real_save(content, "/dev/full"))
+    """Every write fails with ENOSPC."""
+    write = Path.write_bytes
+    monkeypatch.setattr(Path, "write_bytes", lambda _path, data: write(Path("/dev/full"), data))
     with pytest.raises(InputError, match="is full"):
         save(tmp_path / "model.pt", checkpoint)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_same_checkpoint_is_the_same_bytes_whatever_its_name(checkpoint, tmp_path):
+    save(tmp_path / "one.pt", checkpoint)
+    save(tmp_path / "another.pt", checkpoint)
+    assert (tmp_path / "one.pt").read_bytes() == (tmp_path / "another.pt").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("state", [1, 2], "state must be an object, got list"),
+        ("state", {"features.0.0.weight": 3}, "state must hold named tensors only, got 'features.0.0.weight': int"),
+        ("state", {1: torch.zeros(2)}, "state must hold named tensors only, got 1"),
+        ("labels", 3, "labels must be a list, got 3"),
+        ("labels", "ab", "labels must be a list"),
+        ("stem_stride", "x", "stem_stride must be int, got 'x'"),
+        ("stem_stride", None, "stem_stride must be int"),
+        ("input", {"height": 64, "width": 64, "std": [0.5, 0.0, 0.5]}, "std must be positive"),
+        ("architecture", 3, "architecture must be an object"),
+    ],
+)
+def test_malformed_content_is_an_input_error(checkpoint, tmp_path, key, value, expected):
+    path = tmp_path / "model.pt"
+    save(path, checkpoint)
+    content = torch.load(path, weights_only=True)
+    torch.save(content | {key: value}, path)
+    with pytest.raises(InputError, match=f"model.pt must be an edgekit checkpoint, got one with a fault: .*{expected}"):
+        load(path)
+
+
+def test_weights_that_torch_stumbles_over_are_an_input_error(checkpoint, monkeypatch):
+    def stumble(*_arguments, **_options):
+        raise AttributeError("no shape")
+
+    monkeypatch.setattr(torch.nn.Module, "load_state_dict", stumble)
+    with pytest.raises(InputError, match="weights must fit mobilenet_v1, got: no shape"):
+        checkpoint.network()
+
+
+def test_other_archives_and_models_are_named_for_what_they_are(tmp_path):
+    """A converted model has a zip tail: no reason to speak of code in it."""
+    other, model = tmp_path / "other.pt", tmp_path / "model.tflite"
+    with zipfile.ZipFile(other, "w") as archive:
+        archive.writestr("a.txt", "hello")
+    model.write_bytes(b"\x1c\0\0\0TFL3" + bytes(8) + other.read_bytes())
+    with pytest.raises(InputError, match=r"must be an edgekit checkpoint, got another file\."):
+        load(other)
+    with pytest.raises(InputError, match=r"got a \.tflite model: it is already converted"):
+        load(model)

@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from support.photos import CLASSES, write_folder
 
 from edgekit.cli import run
 from edgekit.train import checkpoint as checkpoints
+from edgekit.train.command import _first_of
 
 SMALL = ["--weights", "none", "--width", "0.25", "--size", "32", "--stem-stride", "1", "--batch", "24"]
 
@@ -48,6 +50,7 @@ def test_a_folder_of_photos_becomes_a_checkpoint(photos, tmp_path, capsys):
     captured = capsys.readouterr()
     assert "validation top-1" in captured.out
     assert "96 images to train, 24 to validate" in captured.err
+    assert "Classes: blobs, gradients, stripes\n" in captured.err
 
 
 def test_train_and_val_folders_are_used_as_they_are(photos, tmp_path, capsys):
@@ -124,7 +127,9 @@ def test_options_that_cannot_work(photos, tmp_path, capsys, arguments, expected)
 def test_an_output_that_cannot_be_written_is_refused_before_the_images_are_read(photos, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert "must be writable" in refused(capsys, photos, "--out", tmp_path / "file" / "m.pt", *SMALL)
-    assert "got the folder" in refused(capsys, photos, "--out", tmp_path, *SMALL)
+    (tmp_path / "folder.pt").mkdir()
+    assert "got the folder" in refused(capsys, photos, "--out", tmp_path / "folder.pt", *SMALL)
+    assert "--out must end in .pt, got model.tflite. Use model.pt." in refused(capsys, photos, "--out", "model.tflite")
     # Even the data folder is looked at later.
     assert "must be writable" in refused(capsys, tmp_path / "none", "--out", tmp_path / "file" / "m.pt", *SMALL)
 
@@ -134,8 +139,23 @@ def test_usage_errors_have_exit_code_two(photos):
     assert train(photos, "--out", "m.pt", "--weights", "other") == 2
 
 
-def test_ctrl_c_exits_130_and_the_run_goes_on(photos, tmp_path, capsys):
-    """A real SIGINT to a real process in the middle of its training."""
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")
+def test_a_full_disk_is_one_line_and_nothing_is_left(photos, tmp_path, capsys, monkeypatch):
+    write = Path.write_bytes
+    monkeypatch.setattr(Path, "write_bytes", lambda _path, data: write(Path("/dev/full"), data))
+    assert "is full" in refused(capsys, photos, "--out", tmp_path / "m.pt", *SMALL, "--epochs", "1")
+    assert names(tmp_path) == []
+
+
+def test_the_banner_names_ten_classes_and_counts_the_rest():
+    assert _first_of(tuple("abcdefghijkl"), 10) == "a, b, c, d, e, f, g, h, i, j and 2 more"
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "line"), [(signal.SIGINT, 130, "Interrupted."), (signal.SIGTERM, 143, "Terminated.")]
+)
+def test_a_stopped_run_is_tidy_and_can_go_on(photos, tmp_path, capsys, number, code, line):
+    """A real signal to a real process in the middle of its training."""
     out, last = tmp_path / "model.pt", tmp_path / "model.last.pt"
     arguments = ["train", str(photos), "--out", str(out), *SMALL, "--epochs", "200"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -147,17 +167,17 @@ def test_ctrl_c_exits_130_and_the_run_goes_on(photos, tmp_path, capsys):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, stderr = process.communicate(timeout=30)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert "Traceback" not in stderr
     assert "--resume" in stderr
-    assert stderr.strip().splitlines()[-1] == "Interrupted."
+    assert stderr.strip().splitlines()[-1] == line
     assert names(tmp_path) == ["model.last.pt"]
     done = len(checkpoints.load(last).resume["epochs"])
     # The options are part of the run: what was 200 epochs cannot be finished as another number.
-    line = refused(capsys, photos, "--out", out, *SMALL, "--epochs", str(done + 1), "--resume")
-    assert f"epochs 200 → {done + 1}" in line
+    mistake = refused(capsys, photos, "--out", out, *SMALL, "--epochs", str(done + 1), "--resume")
+    assert f"epochs 200 → {done + 1}" in mistake
 
 
 def test_help_shows_examples_line_by_line():

@@ -13,7 +13,7 @@ from edgekit.images import labelled_folder
 from edgekit.train import checkpoint as checkpoints
 from edgekit.train import loop
 from edgekit.train.data import for_evaluation
-from edgekit.train.evaluate import Scores, evaluate, predict
+from edgekit.train.evaluate import predict
 from edgekit.train.loop import train
 from edgekit.train.options import Options
 from edgekit.train.recipes import LEAST_STEPS, SCRATCH, TRANSFER, for_folder
@@ -41,8 +41,9 @@ def test_it_learns(images):
     assert result.epochs[-1].loss < result.epochs[0].loss
     assert result.epochs[-1].validation > 0.6
     assert result.images_per_second > 0
-    scores = evaluate(result.checkpoint.network(), images, result.checkpoint.input, progress=False)
-    assert scores.top1 == pytest.approx(result.epochs[-1].validation)
+    pixels = for_evaluation(images, result.checkpoint.input, progress=False)
+    hits = predict(result.checkpoint.network(), pixels.pixels, result.checkpoint.input).argmax(1) == pixels.targets
+    assert hits.float().mean().item() == pytest.approx(result.epochs[-1].validation)
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(images, unbroken):
@@ -113,6 +114,51 @@ def test_resuming_refuses_what_is_not_the_same_run(images, tmp_path, monkeypatch
         train(TINY, images, out=out, resume=True)
 
 
+def unreadable(*_arguments):
+    raise AssertionError("the images were read")
+
+
+@pytest.fixture
+def unfinished(images, tmp_path, monkeypatch):
+    """The --out of a run that was stopped in its second epoch."""
+    out = tmp_path / "model.pt"
+    with monkeypatch.context() as patch:
+        interrupt_after(1, patch)
+        with pytest.raises(KeyboardInterrupt):
+            train(TINY, images, out=out)
+    return out
+
+
+def test_what_keeps_a_run_from_going_on_is_found_before_images_are_read(images, unfinished, monkeypatch):
+    monkeypatch.setattr(loop, "for_training", unreadable)
+    with pytest.raises(InputError, match=r"same options, got lr .*model\.last\.pt to start anew"):
+        train(replace(TINY, lr=1e-3), images, out=unfinished, resume=True)
+    last_path(unfinished).unlink()
+    with pytest.raises(InputError, match="must find"):
+        train(TINY, images, out=unfinished, resume=True)
+
+
+def test_an_unfinished_run_is_never_lost_silently(images, unfinished, monkeypatch):
+    before = last_path(unfinished).read_bytes()
+    monkeypatch.setattr(loop, "for_training", unreadable)
+    with pytest.raises(InputError, match=r"got .*model\.last\.pt\. Add --resume, or delete it to start anew\."):
+        train(TINY, images, out=unfinished)
+    assert last_path(unfinished).read_bytes() == before
+
+
+def test_a_finished_run_says_so_when_it_is_resumed(images, tmp_path):
+    out = tmp_path / "model.pt"
+    train(replace(TINY, epochs=1), images, out=out)
+    with pytest.raises(InputError, match=r"model\.pt, which is already finished"):
+        train(replace(TINY, epochs=1), images, out=out, resume=True)
+
+
+def test_two_runs_write_the_same_bytes(images, tmp_path):
+    for name in ("one.pt", "another.pt"):
+        train(replace(TINY, epochs=1), images, out=tmp_path / name)
+    assert (tmp_path / "one.pt").read_bytes() == (tmp_path / "another.pt").read_bytes()
+
+
 def test_a_loss_that_is_not_finite_names_the_step(images, tmp_path):
     with pytest.raises(InputError, match=r"must stay finite, got (nan|inf) in step \d+ of epoch 1\. Use a lower --lr"):
         train(replace(TINY, lr=1e30, head_lr=1e30, warmup=0.01), images, out=tmp_path / "model.pt")
@@ -148,25 +194,11 @@ def test_a_set_smaller_than_a_batch_is_one_batch(images):
     assert result.epochs[0].images == len(images.paths)
 
 
-def test_scores_count_and_break_ties_towards_the_lower_index():
-    logits = np.asarray([[3, 2, 1, 0, -1, -2], [0, 0, 0, 0, 0, 0], [0, 1, 2, 3, 4, 5]], np.float32)
-    scores = Scores(logits, np.asarray([0, 1, 0]))
-    assert scores.top1 == pytest.approx(1 / 3)
-    assert scores.top(2) == pytest.approx(2 / 3)
-    assert scores.top5 == pytest.approx(2 / 3)
-
-
 def test_predictions_do_not_depend_on_the_batch(images, unbroken):
     pixels = for_evaluation(images, unbroken.checkpoint.input, progress=False).pixels
     network = unbroken.checkpoint.network()
     alone = torch.cat([predict(network, pixels[index : index + 1], unbroken.checkpoint.input) for index in range(4)])
     torch.testing.assert_close(predict(network, pixels, unbroken.checkpoint.input)[:4], alone, rtol=1e-4, atol=1e-5)
-
-
-def test_evaluating_on_other_classes_is_refused(images, unbroken):
-    other = replace(images, labels=("a", "b"), targets=images.targets % 2)
-    with pytest.raises(InputError, match="3 classes, got 2"):
-        evaluate(unbroken.checkpoint.network(), other, unbroken.checkpoint.input, progress=False)
 
 
 def test_options_follow_the_weights_and_the_number_of_images():
