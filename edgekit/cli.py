@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import re
 import signal
 import sys
 import threading
@@ -58,6 +59,13 @@ EXTRA_OF_MODULE = {
 }
 
 
+# What a signal that ends the run says, and the exit code that shells know it by.
+ENDINGS: dict[int, tuple[str, int]] = {signal.SIGINT: ("Interrupted.", 130), signal.SIGTERM: ("Terminated.", 143)}
+
+# Characters of a library's own words; TensorFlow's fill a screen.
+MOST_REASON = 300
+
+
 class LazyGroup(click.Group):
     """A group whose help is known without importing its commands."""
 
@@ -87,13 +95,14 @@ def cli(debug: bool) -> None:
 
     \b
     Start here:   edgekit demo
-    Your images:  edgekit train photos/ --out model.pt
-                  edgekit convert model.pt --calibration photos/ --out model.tflite
-                  edgekit report model.tflite --reference model.pt --data photos/ --out report.html
+    Your images, in photos/train/<class>/ and photos/val/<class>/:
+                  edgekit train photos/ --out model.pt
+                  edgekit convert model.pt --calibration photos/train --out model.tflite
+                  edgekit report model.tflite --reference model.pt --data photos/val --out report.html
     On the Pi:    edgekit camera model.tflite --source 0
 
     Exit codes: 0 fine, 1 a gate failed, 2 wrong usage or input, 3 something is not installed or not plugged in,
-    4 a defect in edgekit, 130 interrupted.
+    4 a defect in edgekit, 130 interrupted, 143 terminated.
     """
     if debug:
         os.environ["EDGEKIT_DEBUG"] = "1"
@@ -116,13 +125,13 @@ def run(arguments: list[str] | None = None) -> int:
             result: Any = cli.main(args=words, prog_name="edgekit", standalone_mode=False)
         except (Exception, KeyboardInterrupt) as error:
             # Libraries turn a KeyboardInterrupt that strikes inside them into errors of their own.
-            return _fail("Interrupted.", 130) if interrupts else _explain(error, words)
+            return _fail(*ENDINGS[interrupts[0]]) if interrupts else _explain(error, words)
     return result if isinstance(result, int) else 0
 
 
 @contextlib.contextmanager
 def _noted_interrupts() -> Iterator[list[int]]:
-    """Collect the SIGINTs that come meanwhile; each still raises KeyboardInterrupt."""
+    """Collect the SIGINTs and SIGTERMs that come meanwhile; each raises KeyboardInterrupt, so that all is tidied up."""
     received: list[int] = []
 
     def interrupt(number: int, frame: object) -> None:
@@ -132,11 +141,13 @@ def _noted_interrupts() -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield received
         return
-    before = signal.signal(signal.SIGINT, interrupt)
+    # signal() gives None for a handler that was not set from Python; the default stands in for it.
+    before = {number: signal.signal(number, interrupt) or signal.SIG_DFL for number in ENDINGS}
     try:
         yield received
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _explain(error: BaseException, words: list[str]) -> int:
@@ -155,6 +166,8 @@ def _explain(error: BaseException, words: list[str]) -> int:
         return _fail(f"Error: {error}", error.exit_code)
     if isinstance(error, ModuleNotFoundError):
         return _missing_module(error, words)
+    if isinstance(error, ImportError) and _is_of_a_package(error):
+        return _broken_module(error)
     line = f"Error: edgekit failed inside: {type(error).__name__}: {error}. Run again with edgekit --debug."
     return _fail(line, 4)
 
@@ -169,6 +182,20 @@ def _missing_module(error: ModuleNotFoundError, arguments: list[str]) -> int:
     if extra is None:
         return _fail(f"Error: edgekit failed inside: {error}. Run again with edgekit --debug.", 4)
     return _fail(f'Error: This command needs {root}, which is not installed. Run: pip install "edgekit[{extra}]"', 3)
+
+
+def _is_of_a_package(error: ImportError) -> bool:
+    """Whether a package that is installed cannot be loaded, rather than edgekit being wrong."""
+    return (error.name or "").split(".")[0] in EXTRA_OF_MODULE or re.search(r"\.so\b", str(error)) is not None
+
+
+def _broken_module(error: ImportError) -> int:
+    if re.search(r"lib(GL|gthread)\b", str(error)):
+        remedy = "Run: sudo apt-get install libgl1 libglib2.0-0"
+    else:
+        remedy = "Look at: edgekit doctor"
+    name = (error.name or "A package").split(".")[0]
+    return _fail(f"Error: {name} is installed but cannot be loaded, got: {str(error)[:MOST_REASON]}. {remedy}", 3)
 
 
 def _fail(line: str, code: int) -> int:

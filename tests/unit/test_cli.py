@@ -89,3 +89,51 @@ def test_an_interrupt_that_a_library_turned_into_its_own_error_is_still_one(monk
     assert run([]) == 130
     assert capsys.readouterr().err == "Interrupted.\n"
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "expected"),
+    [
+        (ImportError("libGL.so.1: cannot open shared object file", name="cv2"), 3, "apt-get install libgl1 libglib2.0"),
+        (ImportError("libgthread-2.0.so.0: cannot open", name="cv2"), 3, "sudo apt-get install libgl1 libglib2.0-0"),
+        (ImportError("DLL load failed", name="torch._C"), 3, "torch is installed but cannot be loaded, got: DLL"),
+        (ImportError("libfoo.so.3: cannot open"), 3, "edgekit doctor"),
+        (ImportError("cannot import name 'x'", name="edgekit.card"), 4, "edgekit failed inside: ImportError"),
+    ],
+)
+def test_a_package_that_cannot_be_loaded_is_no_defect(monkeypatch, capsys, error, code, expected):
+    def fail(**_):
+        raise error
+
+    monkeypatch.setattr(cli.cli, "main", fail)
+    assert run([]) == code
+    assert expected in capsys.readouterr().err
+
+
+def test_a_terminated_conversion_leaves_no_temporary_files(checkpoint_file, photos, tmp_path):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    arguments = ["convert", checkpoint_file, "--calibration", photos, "--out", tmp_path / "m.tflite"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edgekit.cli", *map(str, arguments)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"TMPDIR": str(scratch)},
+    )
+    deadline = time.monotonic() + 120
+    while not any(scratch.glob("edgekit-*")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 143
+    assert stderr.strip().splitlines()[-1] == "Terminated."
+    assert list(scratch.glob("edgekit-*")) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["scratch"]
+
+
+def test_the_examples_never_score_the_images_that_were_trained_on():
+    done = python("from edgekit.cli import run; run(['--help'])")
+    assert "edgekit convert model.pt --calibration photos/train --out" in done.stdout
+    assert "--reference model.pt --data photos/val --out report.html" in done.stdout
