@@ -71,6 +71,7 @@ class Recorder:
         self._free_bytes = free_bytes or _free_bytes
         self._warn = warn or (lambda line: None)
         self._queue: queue.Queue[tuple[Image, float] | None] = queue.Queue(QUEUE_LENGTH)
+        self._is_finished = threading.Event()
         self._thread = threading.Thread(target=self._run, name="edgekit-recorder", daemon=True)
 
     def __enter__(self) -> Self:
@@ -91,14 +92,24 @@ class Recorder:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Encode what is queued and put the file in its place. After an exception too: what was recorded is kept."""
-        self._queue.put(None)
-        try:
-            self._thread.join()
-        except KeyboardInterrupt:
-            # A few frames are left at most: finishing the file takes less time than mending a broken one.
-            self._thread.join()
-            raise
+        """Encode what is queued and put the file in its place. After an exception too: what was recorded is kept.
+
+        Raises:
+            KeyboardInterrupt: It came meanwhile; the file is finished all the same.
+        """
+        is_told = is_interrupted = False
+        # A few frames are left at most: finishing the file takes less time than mending a broken one. An Event, because
+        # a Thread.join that was interrupted returns at once the next time (CPython 3.11 and 3.12).
+        while not self._is_finished.is_set():
+            try:
+                if not is_told:
+                    self._queue.put(None)
+                    is_told = True
+                self._is_finished.wait()
+            except KeyboardInterrupt:
+                is_interrupted = True
+        if is_interrupted:
+            raise KeyboardInterrupt
 
     def set_default_fps(self, fps: float) -> None:
         """Use `fps` if none was given; before the first `write`."""
@@ -119,6 +130,12 @@ class Recorder:
             self.dropped += 1
 
     def _run(self) -> None:
+        try:
+            self._record_all()
+        finally:
+            self._is_finished.set()
+
+    def _record_all(self) -> None:
         try:
             first = self._next()
             if first is not None:
@@ -154,8 +171,8 @@ class Recorder:
         """Write frames until the recording is over or the disk nearly full; `slot` is the pending frame's place."""
         pending, last_time = fit(first[0], size), first[1]
         origin, slot = last_time, 0
-        while (item := self._next()) is not None:
-            if self._is_disk_full():
+        for number, item in enumerate(iter(self._next, None)):
+            if number % SPACE_CHECK_FRAMES == 0 and self._is_disk_full():
                 self._tell(f"Recording to {self.path} stopped: the disk is nearly full. Free some space.")
                 break
             image, media_time = item
@@ -181,7 +198,7 @@ class Recorder:
         self._tell(problem)
 
     def _is_disk_full(self) -> bool:
-        return self.written % SPACE_CHECK_FRAMES == 0 and self._free_bytes(self.path.parent) < RESERVE_BYTES
+        return self._free_bytes(self.path.parent) < RESERVE_BYTES
 
 
 def fit(image: Image, size: tuple[int, int]) -> Image:

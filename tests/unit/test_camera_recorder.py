@@ -1,5 +1,10 @@
 """Recordings: playable, in real time, whole or absent, and never in the loop's way."""
 
+import os
+import signal
+import threading
+import time
+
 import numpy as np
 import pytest
 from support.clips import read_clip
@@ -156,3 +161,41 @@ def test_frames_that_come_too_fast_are_dropped_and_counted(tmp_path):
     assert recorder.dropped > 0
     # Slots in between are filled by repeats, so that time stays right; the last frame may be among the dropped.
     assert 60 - recorder.dropped <= recorder.written <= 60
+
+
+def test_two_interrupts_while_finishing_neither_lose_the_file_nor_leave_another(tmp_path, monkeypatch):
+    path, slow = tmp_path / "out.avi", recorder_module._is_playable
+    monkeypatch.setattr(recorder_module, "_is_playable", lambda part: time.sleep(1.0) or slow(part))
+    timers = [threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT)) for delay in (0.3, 0.6)]
+    with pytest.raises(KeyboardInterrupt), Recorder(path, 10.0) as recorder:
+        recorder.write(grey(9), 0.0)
+        for timer in timers:
+            timer.start()
+    assert not any(timer.is_alive() for timer in timers)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out.avi"]
+    assert len(read_clip(path)[0]) == 1
+
+
+def test_an_interrupt_before_the_end_is_announced(tmp_path, monkeypatch):
+    recorder = Recorder(tmp_path / "out.avi", 10.0)
+    put, tries = recorder._queue.put, []
+
+    def interrupted_put(item, block=True):
+        if item is None and not tries:
+            tries.append(item)
+            raise KeyboardInterrupt
+        put(item, block)
+
+    monkeypatch.setattr(recorder._queue, "put", interrupted_put)
+    with pytest.raises(KeyboardInterrupt), recorder:
+        recorder.write(grey(9), 0.0)
+    assert len(read_clip(tmp_path / "out.avi")[0]) == 1
+
+
+def test_the_disk_is_looked_at_whatever_the_repeats_add_up_to(tmp_path):
+    free = iter([RESERVE_BYTES * 2] * 3 + [RESERVE_BYTES - 1] * 100)
+    with Recorder(tmp_path / "out.avi", 10.0, free_bytes=lambda folder: next(free)) as recorder:
+        # One slot, then two each: the frames written are never a multiple of ten when the disk fills up.
+        for index in range(60):
+            recorder.write(grey(index), max(0, 2 * index - 1) / 10.0, wait=True)
+    assert "nearly full" in recorder.problem
