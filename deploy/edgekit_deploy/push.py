@@ -6,6 +6,7 @@ device never sees half a model. The user's own ssh configuration counts; host ke
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 import shlex
@@ -16,9 +17,10 @@ from pathlib import Path, PurePosixPath
 
 from edgekit import bundle as bundle_file
 from edgekit.errors import EdgekitError, InputError, MissingError
-from edgekit.files import sha256
 
 CONNECT_SECONDS = 10
+# A link that died does not say so: after so many questions without an answer ssh ends.
+ALIVE_SECONDS, ALIVE_COUNT = 15, 4
 # What ssh itself exits with when it gets no session, what the shell does for a command that is not there or may not be
 # executed, and our own code for bytes that arrived wrong.
 NO_CONNECTION, CANNOT_RUN, WRONG_BYTES = 255, (126, 127), 65
@@ -95,6 +97,7 @@ class Ssh:
             raise MissingError("The OpenSSH client must be installed, got no ssh.", "sudo apt install openssh-client")
         # BatchMode fails instead of asking for a password that a script could not type.
         options = ["-T", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_SECONDS}"]
+        options += ["-o", f"ServerAliveInterval={ALIVE_SECONDS}", "-o", f"ServerAliveCountMax={ALIVE_COUNT}"]
         options += ["-p", str(self.port)] if self.port is not None else []
         options += ["-F", str(self.config)] if self.config is not None else []
         return [ssh, *options, "--", self.host, remote]
@@ -126,7 +129,7 @@ def push(model: Path, target: Target, ssh: Ssh) -> PurePosixPath:
         EdgekitError: Other bytes arrived than were sent.
     """
     data = bundle_file.read(model).data
-    digest = sha256(model)
+    digest = hashlib.sha256(data).hexdigest()
     temporary = f".{model.name}.{secrets.token_hex(4)}"
     done = ssh.run(receive_command(target.folder, temporary, model.name, digest), data)
     if done.returncode == WRONG_BYTES:

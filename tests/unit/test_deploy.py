@@ -75,6 +75,7 @@ def test_arguments_keep_host_keys_checked_and_never_ask(device):
     arguments = Ssh("pi@x", 2222, Path("my config")).arguments("true")
     assert arguments[-3:] == ["--", "pi@x", "true"]
     assert "BatchMode=yes" in arguments
+    assert "ServerAliveInterval=15" in arguments and "ServerAliveCountMax=4" in arguments
     assert arguments[arguments.index("-p") + 1] == "2222"
     assert arguments[arguments.index("-F") + 1] == "my config"
     assert not any("StrictHostKeyChecking" in word or "UserKnownHostsFile" in word for word in arguments)
@@ -100,11 +101,25 @@ def test_push_replaces_an_older_model(device, model_file):
 
 def test_wrong_bytes_on_the_way_leave_the_old_model(device, model_file, monkeypatch):
     (device / "model.tflite").write_text("old")
-    monkeypatch.setattr(push_module, "sha256", lambda path: "0" * 64)
+    honest = receive_command
+    monkeypatch.setattr(push_module, "receive_command", lambda *words: honest(*words[:3], "0" * 64))
     with pytest.raises(EdgekitError, match="bytes"):
         push(model_file, Target("pi", "."), Ssh("pi"))
     assert (device / "model.tflite").read_text() == "old"
     assert [entry.name for entry in device.iterdir()] == ["model.tflite"]
+
+
+def test_a_file_that_changes_meanwhile_does_not_matter(device, model_file, monkeypatch):
+    read = push_module.bundle_file.read
+
+    def read_then_change(path):
+        model = read(path)
+        path.write_bytes(b"newer")
+        return model
+
+    monkeypatch.setattr(push_module.bundle_file, "read", read_then_change)
+    push(model_file, Target("pi", "."), Ssh("pi"))
+    assert (device / "model.tflite").read_bytes() == tiny_model.sealed()
 
 
 def test_connection_cut_in_the_middle_leaves_nothing(tmp_path, model_file):
