@@ -1,7 +1,7 @@
 """One face for the TFLite interpreters: ai-edge-litert (LiteRT) where it is installed, else tflite-runtime.
 
 LiteRT hands int8 networks to XNNPACK, whose results are the same bits on x86 and on every 64-bit Pi. tflite-runtime's
-builtin kernels round differently; `Kernels` says which of the two a model runs on, proved from its execution plan.
+builtin kernels round differently; `Kernels` says what a model runs on, proved from its execution plan.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.card import Quantization
+from edgekit.card import Card, Quantization
 from edgekit.errors import InputError, MissingError
 
 _stderr_lock = threading.RLock()
 
 
 class Kernels(StrEnum):
-    """What executes the operators."""
+    """What executes the operators: all of them one of the two, or some each. MIXED is an answer, never a request."""
 
     XNNPACK = "xnnpack"
     BUILTIN = "builtin"
+    MIXED = "mixed"
 
 
 class Network:
@@ -50,11 +51,14 @@ class Network:
         output_quantization: Likewise.
 
     Raises:
-        InputError: The bytes are no model that can run here, or its input or output has another shape.
+        InputError: The bytes are no model that can run here, its input or output has another shape, or `kernels` is
+            MIXED.
         MissingError: No interpreter is installed.
     """
 
     def __init__(self, model: bytes, threads: int = 1, kernels: Kernels = Kernels.XNNPACK) -> None:
+        if kernels is Kernels.MIXED:
+            raise InputError("The kernels asked for must be xnnpack or builtin, got mixed.", "Ask for xnnpack.")
         module = _interpreter_module(kernels)
         self.runtime = _package(module)
         options: dict[str, Any] = {"model_content": model, "num_threads": threads}
@@ -82,7 +86,7 @@ class Network:
         # The two views are made afresh for every use: TFLite forbids holding one across invoke().
         self._input_view = self._interpreter.tensor(inputs[0]["index"])
         self._output_view = self._interpreter.tensor(outputs[0]["index"])
-        self.kernels = Kernels.XNNPACK if self._is_delegated() else Kernels.BUILTIN
+        self.kernels = self._executed_by(outputs[0]["index"])
 
     def input_view(self) -> NDArray[Any]:
         """The input tensor itself, (height, width, 3), to be written in place. Let go of it before `invoke`."""
@@ -102,8 +106,48 @@ class Network:
         self.invoke()
         return self.output_view().copy()
 
-    def _is_delegated(self) -> bool:
-        return any(op["op_name"] == "DELEGATE" for op in self._interpreter._get_ops_details())
+    def _executed_by(self, output: int) -> Kernels:
+        """XNNPACK only if one delegate gives the tensor `output` and needs no other operator's result.
+
+        The listing holds the operators of the file and, behind them, a DELEGATE for each part that XNNPACK took over;
+        it does not say which operators went into which.
+        """
+        operators = self._interpreter._get_ops_details()
+        delegates = [operator for operator in operators if operator["op_name"] == "DELEGATE"]
+        if not delegates:
+            return Kernels.BUILTIN
+        computed = {int(i) for operator in operators for i in operator["outputs"] if operator["op_name"] != "DELEGATE"}
+        needed, given = ({int(i) for i in delegates[0][name]} for name in ("inputs", "outputs"))
+        is_whole = len(delegates) == 1 and output in given and not needed & computed
+        return Kernels.XNNPACK if is_whole else Kernels.MIXED
+
+
+def check_agreement(network: Network, card: Card) -> tuple[Quantization, Quantization]:
+    """The quantizations of input and output, once card and network are known to speak of the same int8 tensors.
+
+    Raises:
+        InputError: The network is not int8 from input to output, or its sizes or quantizations are not the card's.
+    """
+    if network.input_dtype != np.int8 or network.output_dtype != np.int8:
+        raise InputError(
+            f"The model must be int8 from input to output, got {network.input_dtype} to {network.output_dtype}.",
+            "Convert it with --recipe int8.",
+        )
+    into, out_of = network.input_quantization, network.output_quantization
+    facts = (
+        ("input size", (1, card.input.height, card.input.width, 3), network.input_shape),
+        ("output size", (1, card.output.classes), network.output_shape),
+        ("input quantization", _as_float32(card.input.quantization), _as_float32(into)),
+        ("output quantization", _as_float32(card.output.quantization), _as_float32(out_of)),
+    )
+    for name, said, found in facts:
+        if said != found:
+            raise InputError(
+                f"The card's {name} must be the network's {found}, got {said}.", "Convert the model again."
+            )
+    if into is None or out_of is None:
+        raise InputError("The model's input and output must be quantized, got none.", "Convert it with --recipe int8.")
+    return into, out_of
 
 
 def runtime_name() -> str:
@@ -156,3 +200,8 @@ def _package(module: Any) -> str:
 def _quantization(details: dict[str, Any]) -> Quantization | None:
     scale, zero_point = details["quantization"]
     return Quantization(float(scale), int(zero_point)) if scale else None
+
+
+def _as_float32(quantization: Quantization | None) -> tuple[float, int] | None:
+    # Flatbuffers keep scales as float32; a card may hold the same number with more digits.
+    return None if quantization is None else (float(np.float32(quantization.scale)), quantization.zero_point)

@@ -28,7 +28,7 @@ class Bench:
 
     Attributes:
         threads: Interpreter threads.
-        kernels: "xnnpack" or "builtin".
+        kernels: "xnnpack", "builtin" or "mixed".
         load_ms: From the file's path to a network that is ready.
         invoke: The network alone.
         frame: 640×480 BGR frame to top five, the network included.

@@ -17,16 +17,15 @@ from numpy.typing import NDArray
 
 from edgekit import bundle as bundle_file
 from edgekit.bundle import Bundle
-from edgekit.card import Quantization
 from edgekit.errors import InputError
 from edgekit.preprocess import Image, crop_and_resize, crop_box, quantization_table
-from edgekit.runtime import Kernels, Network
+from edgekit.runtime import Kernels, Network, check_agreement
 
 SIGN_BIT = np.int8(-128)
 
 
 class SlowKernelsWarning(RuntimeWarning):
-    """LiteRT did not hand the model to XNNPACK: slower, and other bits than the golden samples for XNNPACK."""
+    """LiteRT did not hand the whole model to XNNPACK: slower, and other bits than the golden samples for XNNPACK."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +102,7 @@ class Classifier:
         self.card = bundle.card
         self.threads = threads
         self.network = Network(bundle.data, threads, kernels)
-        output_quantization = _check_agreement(self.network, self.card.input.quantization, bundle)
+        _, output_quantization = check_agreement(self.network, self.card)
         if kernels is Kernels.XNNPACK and (text := slow_kernels(self.network)):
             warnings.warn(text, SlowKernelsWarning, stacklevel=2)
         self._top_k = min(top_k, self.card.output.classes)
@@ -195,37 +194,10 @@ def slow_kernels(network: Network) -> str:
     name = network.runtime
     if network.kernels is Kernels.XNNPACK or name.startswith("tflite-runtime"):
         return ""
+    got = "the builtin kernels: expect several times the latency"
+    if network.kernels is Kernels.MIXED:
+        got = "the builtin kernels for a part of it: expect more latency"
     return (
-        f"XNNPACK must run the model under {name}, got the builtin kernels: expect several times the latency and "
-        "slightly different answers. Run: edgekit doctor MODEL"
+        f"XNNPACK must run the whole model under {name}, got {got} and slightly different answers. "
+        "Run: edgekit doctor MODEL"
     )
-
-
-def _check_agreement(network: Network, input_quantization: Quantization | None, bundle: Bundle) -> Quantization:
-    """The output's quantization, once card and network are known to speak of the same int8 tensors."""
-    card = bundle.card
-    if network.input_dtype != np.int8 or network.output_dtype != np.int8:
-        raise InputError(
-            f"The model must be int8 from input to output, got {network.input_dtype} to {network.output_dtype}.",
-            "Convert it with --recipe int8.",
-        )
-    facts = (
-        ("input size", (1, card.input.height, card.input.width, 3), network.input_shape),
-        ("output size", (1, card.output.classes), network.output_shape),
-        ("input quantization", _as_float32(input_quantization), _as_float32(network.input_quantization)),
-        ("output quantization", _as_float32(card.output.quantization), _as_float32(network.output_quantization)),
-    )
-    for name, said, found in facts:
-        if said != found:
-            raise InputError(
-                f"The card's {name} must be the network's {found}, got {said}.", "Convert the model again."
-            )
-    quantization = card.output.quantization
-    if quantization is None:
-        raise InputError("The model's output must be quantized, got none.", "Convert it with --recipe int8.")
-    return quantization
-
-
-def _as_float32(quantization: Quantization | None) -> tuple[float, int] | None:
-    # Flatbuffers keep scales as float32; a card may hold the same number with more digits.
-    return None if quantization is None else (float(np.float32(quantization.scale)), quantization.zero_point)

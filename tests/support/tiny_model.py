@@ -39,15 +39,18 @@ def input_spec(height=32, width=32, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), c
 
 
 @cache
-def flatbuffer(spec: InputSpec, classes: int = 5, seed: int = 0) -> bytes:
-    """The .tflite without a tail. The output has scale 12/255 and zero point 0."""
+def flatbuffer(spec: InputSpec, classes: int = 5, seed: int = 0, hard_swish: bool = False) -> bytes:
+    """The .tflite without a tail. The output has scale 12/255 and zero point 0.
+
+    With `hard_swish` behind the convolution, which XNNPACK leaves to the builtin kernels in int8.
+    """
     rng = np.random.default_rng(seed)
     kernel = rng.normal(0.0, 0.1, (CHANNELS, 3, 3, 3))
     kernel[:3] = np.eye(3)[:, None, None, :] / 9.0
     head = rng.normal(0.0, 0.5, (classes, CHANNELS))
     head[:3] = 6.0 * np.eye(3, CHANNELS)[: min(3, classes)] if classes >= 3 else head[:3]
     head[3:, :3] = 0.0
-    return _Builder().build(spec, kernel, head)
+    return _Builder().build(spec, kernel, head, hard_swish)
 
 
 class _Builder:
@@ -55,7 +58,7 @@ class _Builder:
         self.buffers = [schema.BufferT()]
         self.tensors = []
 
-    def build(self, spec: InputSpec, kernel, head) -> bytes:
+    def build(self, spec: InputSpec, kernel, head, hard_swish: bool) -> bytes:
         classes = len(head)
         middle = ((spec.height + 1) // 2, (spec.width + 1) // 2)
         source = spec.quantization
@@ -66,6 +69,9 @@ class _Builder:
         weights = self.constant("kernel", _codes(kernel, weight_scales[:, None, None, None]), weight_scales)
         bias = self.constant("bias", np.arange(CHANNELS, dtype=np.int32), weight_scales * source.scale)
         features = self.tensor("features", (1, *middle, CHANNELS), "INT8", [feature.scale], [feature.zero_point])
+        active = features
+        if hard_swish:
+            active = self.tensor("active", (1, *middle, CHANNELS), "INT8", [feature.scale], [feature.zero_point])
         axes = self.constant("axes", np.array([1, 2], np.int32))
         pooled = self.tensor("pooled", (1, CHANNELS), "INT8", [feature.scale], [feature.zero_point])
         matrix = self.constant("matrix", _codes(head, head_scale), np.array([head_scale]))
@@ -73,9 +79,12 @@ class _Builder:
         logits = self.tensor("logits", (1, classes), "INT8", [12.0 / 255.0], [0])
         steps = [
             (schema.BuiltinOperator.CONV_2D, 3, [image, weights, bias], [features], _convolution()),
-            (schema.BuiltinOperator.MEAN, 2, [features, axes], [pooled], _mean()),
+            (schema.BuiltinOperator.MEAN, 2, [active, axes], [pooled], _mean()),
             (schema.BuiltinOperator.FULLY_CONNECTED, 4, [pooled, matrix, offset], [logits], _dense()),
         ]
+        if hard_swish:
+            options = schema.BuiltinOptions.HardSwishOptions, schema.HardSwishOptionsT()
+            steps.insert(1, (schema.BuiltinOperator.HARD_SWISH, 1, [features], [active], options))
         return self.pack(steps, image, logits)
 
     def tensor(self, name, shape, kind, scale=None, zero_point=None, buffer=0) -> int:
@@ -161,7 +170,7 @@ def sealed(spec: InputSpec | None = None, classes: int = 5, seed: int = 0, golde
     """The bytes of a whole model file, with golden samples for both kinds of kernels."""
     spec = spec or input_spec()
     front = flatbuffer(spec, classes, seed)
-    networks = {kernels: Network(front, kernels=kernels) for kernels in Kernels}
+    networks = {kernels: Network(front, kernels=kernels) for kernels in (Kernels.XNNPACK, Kernels.BUILTIN)}
     assert networks[Kernels.XNNPACK].kernels is Kernels.XNNPACK
     samples, images = [], {}
     for number in range(golden):

@@ -34,7 +34,7 @@ SIZES = [
 
 
 @pytest.mark.parametrize("name", SPECS)
-@pytest.mark.parametrize("kernels", list(Kernels))
+@pytest.mark.parametrize("kernels", [Kernels.XNNPACK, Kernels.BUILTIN])
 def test_bit_equal_to_preprocess_and_run(name, kernels):
     model = tiny_model.parsed(SPECS[name], 7)
     classifier = Classifier(model, kernels=kernels)
@@ -157,9 +157,16 @@ def test_a_card_that_contradicts_its_network(spec, classes, word):
 
 
 def test_lost_xnnpack_is_a_loud_warning(monkeypatch):
-    monkeypatch.setattr(Network, "_is_delegated", lambda self: False)
+    monkeypatch.setattr(Network, "_executed_by", lambda self, output: Kernels.BUILTIN)
     with pytest.warns(SlowKernelsWarning, match="XNNPACK"):
         Classifier(tiny_model.parsed())
+
+
+def test_a_part_without_xnnpack_is_a_warning_that_says_so():
+    spec = tiny_model.input_spec()
+    front = tiny_model.flatbuffer(spec, hard_swish=True)
+    with pytest.warns(SlowKernelsWarning, match="a part of it"):
+        Classifier(bundle.parse(bundle.seal(front, tiny_model.card_for(spec), {})))
 
 
 def test_no_warning_where_all_is_well_or_as_asked():

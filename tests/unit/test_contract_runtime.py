@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from support import tiny_model
 
 from edgekit.card import Quantization
 from edgekit.errors import InputError
-from edgekit.runtime import Kernels, Network, quiet_stderr, runtime_name
+from edgekit.runtime import Kernels, Network, check_agreement, quiet_stderr, runtime_name
 
 
 def test_facts_of_a_model():
@@ -25,6 +26,48 @@ def test_facts_of_a_model():
 def test_kernels_are_proved_not_assumed():
     assert Network(tiny_model.sealed()).kernels is Kernels.XNNPACK
     assert Network(tiny_model.sealed(), kernels=Kernels.BUILTIN).kernels is Kernels.BUILTIN
+
+
+def test_kernels_of_a_network_that_xnnpack_runs_in_part_only():
+    model = tiny_model.flatbuffer(tiny_model.input_spec(), hard_swish=True)
+    assert Network(model).kernels is Kernels.MIXED
+    assert Network(model, kernels=Kernels.BUILTIN).kernels is Kernels.BUILTIN
+    with pytest.raises(InputError, match="got mixed"):
+        Network(model, kernels=Kernels.MIXED)
+
+
+DELEGATE = {"op_name": "DELEGATE", "inputs": [0, 1], "outputs": [9]}
+CONVOLUTION = {"op_name": "CONV_2D", "inputs": [0, 1], "outputs": [5]}
+
+
+@pytest.mark.parametrize(
+    ("operators", "kernels"),
+    [
+        ([CONVOLUTION], Kernels.BUILTIN),
+        ([CONVOLUTION, DELEGATE], Kernels.XNNPACK),
+        # Half each, the other way round, and what comes before or after the delegate left out of it.
+        ([CONVOLUTION, DELEGATE, DELEGATE], Kernels.MIXED),
+        ([CONVOLUTION, {**DELEGATE, "inputs": [5, 1]}], Kernels.MIXED),
+        ([CONVOLUTION, {**DELEGATE, "outputs": [5]}], Kernels.MIXED),
+    ],
+)
+def test_the_execution_plan_is_read_whole(monkeypatch, operators, kernels):
+    network = Network(tiny_model.sealed())
+    monkeypatch.setattr(network, "_interpreter", SimpleNamespace(_get_ops_details=lambda: operators))
+    assert network._executed_by(9) is kernels
+
+
+def test_card_and_network_agree():
+    model = tiny_model.parsed()
+    network = Network(model.data)
+    assert check_agreement(network, model.card) == (network.input_quantization, network.output_quantization)
+    for change, word in (
+        ({"spec": tiny_model.input_spec(16, 32)}, "input size"),
+        ({"spec": model.card.input, "classes": 6}, "output size"),
+        ({"spec": tiny_model.input_spec(mean=(0.4, 0.4, 0.4))}, "input quantization"),
+    ):
+        with pytest.raises(InputError, match=word):
+            check_agreement(network, tiny_model.card_for(**change))
 
 
 def test_threads_do_not_change_bits():

@@ -2,8 +2,10 @@
 
 import json
 import os
+import warnings
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from support import tiny_model
@@ -12,6 +14,7 @@ from edgekit import bundle
 from edgekit.errors import GateError, InputError
 from edgekit.runtime import Kernels, Network
 from edgekit_deploy import doctor, self_test
+from edgekit_deploy.classifier import Classifier
 from edgekit_deploy.doctor import Verdict
 from edgekit_deploy.doctor_command import command
 
@@ -89,7 +92,7 @@ def test_cameras(tmp_path, monkeypatch):
 
 def test_golden_samples_hold_on_both_kinds_of_kernels():
     model = tiny_model.parsed()
-    for kernels in Kernels:
+    for kernels in (Kernels.XNNPACK, Kernels.BUILTIN):
         network = Network(model.data, kernels=kernels)
         check = self_test.check_golden(model, network, "x86_64")
         assert check.verdict is Verdict.OK
@@ -151,9 +154,61 @@ def test_a_model_without_samples_is_a_note():
 
 
 def test_lost_xnnpack_is_broken(monkeypatch, model_file):
-    monkeypatch.setattr(Network, "_is_delegated", lambda self: False)
+    monkeypatch.setattr(Network, "_executed_by", lambda self, output: Kernels.BUILTIN)
     verdicts = {check.name: check.verdict for check in self_test.check_model(model_file)}
     assert verdicts["kernels"] is Verdict.BROKEN
+
+
+def mixed(by: int) -> bundle.Bundle:
+    """A model that XNNPACK runs in part only; its builtin expectation is `by` codes off, the other one far off."""
+    model = tiny_model.parsed()
+    front = tiny_model.flatbuffer(model.card.input, hard_swish=True)
+    network = Network(front)
+    golden = []
+    for sample in model.card.golden:
+        codes = tuple(int(code) for code in self_test.replay(sample, model, network))
+        golden.append(replace(sample, xnnpack=shifted(codes, 50), builtin=shifted(codes, by)))
+    return bundle.parse(bundle.seal(front, replace(model.card, golden=tuple(golden)), model.images))
+
+
+@pytest.mark.parametrize(("by", "verdict"), [(3, Verdict.OK), (4, Verdict.BROKEN)])
+def test_mixed_kernels_promise_the_bound_only(tmp_path, by, verdict):
+    path = tmp_path / "mixed.tflite"
+    path.write_bytes(mixed(by).data)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        checks = {check.name: check for check in self_test.check_model(path)}
+    assert checks["kernels"].verdict is Verdict.NOTE and "a part of the network" in checks["kernels"].found
+    assert checks["golden samples"].verdict is verdict
+    assert "within 3 codes" in checks["golden samples"].found and "builtin" in checks["golden samples"].found
+    assert checks["camera path"].verdict is Verdict.OK
+
+
+def test_a_missing_golden_image_is_a_broken_row_everywhere(tmp_path):
+    path = tmp_path / "lost.tflite"
+    path.write_bytes(reseal(lambda s: replace(s, image="golden/lost.png")).data)
+    done = CliRunner().invoke(command, [str(path), "--json"])
+    assert isinstance(done.exception, GateError)
+    verdicts = {check["name"]: check["verdict"] for check in json.loads(done.stdout)["checks"]}
+    assert (verdicts["model"], verdicts["golden samples"], verdicts["camera path"]) == ("ok", "broken", "broken")
+
+
+def test_a_card_that_contradicts_its_network_is_a_broken_row(tmp_path):
+    path = tmp_path / "odd.tflite"
+    card = tiny_model.card_for(tiny_model.input_spec(16, 32))
+    path.write_bytes(bundle.seal(tiny_model.flatbuffer(tiny_model.input_spec()), card, {}))
+    checks = list(self_test.check_model(path))
+    assert [check.name for check in checks] == ["model", "card"]
+    assert checks[-1].verdict is Verdict.BROKEN and "input size" in checks[-1].found
+
+
+def test_without_golden_samples_the_camera_path_is_compared_on_noise(monkeypatch, tmp_path):
+    path = tmp_path / "bare.tflite"
+    path.write_bytes(tiny_model.sealed(golden=0))
+    check = list(self_test.check_model(path))[-1]
+    assert check.verdict is Verdict.OK and "noise" in check.found
+    monkeypatch.setattr(Classifier, "output_codes", lambda self: np.full(5, 99, np.int8))
+    assert list(self_test.check_model(path))[-1].verdict is Verdict.BROKEN
 
 
 def test_all_checks_of_a_good_model_pass(model_file):
@@ -181,9 +236,17 @@ def test_command_exits_1_when_something_is_broken(tmp_path):
     assert json.loads(done.stdout)["ok"] is False
 
 
-def test_command_with_a_bad_file_is_an_input_error(tmp_path):
-    (tmp_path / "bad.tflite").write_bytes(b"nothing")
-    assert isinstance(CliRunner().invoke(command, [str(tmp_path / "bad.tflite")]).exception, InputError)
+@pytest.mark.parametrize("content", [b"nothing", tiny_model.sealed()[:-50]])
+def test_command_with_a_bad_file_has_its_table(tmp_path, content):
+    (tmp_path / "bad.tflite").write_bytes(content)
+    done = CliRunner().invoke(command, [str(tmp_path / "bad.tflite"), "--json"])
+    assert isinstance(done.exception, GateError)
+    last = json.loads(done.stdout)["checks"][-1]
+    assert (last["name"], last["verdict"]) == ("model", "broken")
+
+
+def test_command_without_a_file_is_an_input_error(tmp_path):
+    assert isinstance(CliRunner().invoke(command, [str(tmp_path / "nothing.tflite")]).exception, InputError)
 
 
 def test_model_is_not_looked_at_on_a_broken_machine(monkeypatch, model_file):
