@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
+    from edgekit_deploy.camera import Decision
     from edgekit_deploy.recorder import Recorder
+    from edgekit_deploy.signals import StopSignals
     from edgekit_deploy.stats import CameraStats
     from edgekit_deploy.window import Window
 
 EXIT_CODES = {"SIGINT": 130}
+MOST_THREADS = 64
+
+
+def _default_threads() -> int:
+    from edgekit.runtime import available_cores
+
+    return min(MOST_THREADS, available_cores())
 
 
 @click.command("camera")
@@ -24,8 +34,25 @@ EXIT_CODES = {"SIGINT": 130}
 @click.option("--truth", type=click.Path(path_type=Path), help="CSV `frame,label`: from that frame on, that label.")
 @click.option("--fast", is_flag=True, help="Read a video file as fast as it can be classified, every frame.")
 @click.option("--max-frames", type=click.IntRange(min=1), help="Stop after so many classified frames.")
-@click.option("--threads", type=click.IntRange(1, 64), default=2, help="Threads of the network; see edgekit bench.")
-@click.option("--top-k", type=click.IntRange(min=1), default=5, help="How many classes to look at.")
+@click.option(
+    "--threads",
+    type=click.IntRange(1, MOST_THREADS),
+    default=_default_threads,
+    show_default="all cores",
+    help="Threads of the network; see edgekit bench.",
+)
+@click.option(
+    "--top-k",
+    type=click.IntRange(min=1),
+    default=5,
+    help="Classes in each answer (--jsonl, --json); the picture shows at most three.",
+)
+@click.option(
+    "--jsonl",
+    type=click.Path(path_type=Path, allow_dash=True),
+    metavar="FILE|-",
+    help="Write every decision here, a line of JSON each; - is stdout.",
+)
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the measurements here.")
 def command(
     model: Path,
@@ -37,6 +64,7 @@ def command(
     max_frames: int | None,
     threads: int,
     top_k: int,
+    jsonl: Path | None,
     json_path: Path | None,
 ) -> int:
     """Classify a camera, a video or a folder live with MODEL.
@@ -50,6 +78,7 @@ def command(
       edgekit camera model.tflite --source clip.mp4 --record out.mp4
       edgekit camera model.tflite --source clip.mp4 --fast --truth clip.csv --headless
       edgekit camera model.tflite --source photos/ --json stats.json
+      edgekit camera model.tflite --source photos/ --headless --jsonl - | jq -r '[.name, .label] | @tsv'
 
     Esc or q in the window, Ctrl-C (exit code 130) and SIGTERM (exit code 0) end the run cleanly: the recording is
     finished and the measurements are shown.
@@ -58,16 +87,16 @@ def command(
     from edgekit.files import check_writable
     from edgekit_deploy.camera import Limits, run_camera
     from edgekit_deploy.classifier import Classifier
+    from edgekit_deploy.decisions import STDOUT
     from edgekit_deploy.frames import SourceLost
     from edgekit_deploy.recorder import Recorder
     from edgekit_deploy.signals import StopSignals
     from edgekit_deploy.sources import open_source
-    from edgekit_deploy.status_line import StatusLine
     from edgekit_deploy.truth import Truth
 
     frames = open_source(source, fast)
-    if record:
-        _check_not_the_source(record, source)
+    for option, path in (("--record", record), ("--jsonl", jsonl), ("--json", json_path)):
+        _check_not_the_source(option, path, source)
     if json_path:
         check_writable(json_path)
     classifier = Classifier(bundle.read(model), threads, top_k)
@@ -76,7 +105,7 @@ def command(
         signals = stack.enter_context(StopSignals())
         window = None if headless else _window(stack, classifier.card.name)
         recorder = stack.enter_context(Recorder(record, warn=_warn)) if record else None
-        status = stack.enter_context(StatusLine())
+        observer = _observer(stack, jsonl, signals)
         try:
             stats = run_camera(
                 classifier,
@@ -85,24 +114,43 @@ def command(
                 window=window,
                 truth=known,
                 limits=Limits(frames=max_frames),
-                observer=status.update,
+                observer=observer,
                 signals=signals,
             )
         except SourceLost as lost:
             stack.close()
-            if lost.stats is not None:
-                _report(_with_recording(lost.stats, recorder), json_path)
+            if lost.stats is not None and lost.stats.captured:
+                _report(_with_recording(lost.stats, recorder), json_path, jsonl == STDOUT)
             raise
-    _report(_with_recording(stats, recorder), json_path)
+    _report(_with_recording(stats, recorder), json_path, jsonl == STDOUT)
     return EXIT_CODES.get(stats.ended, 0)
 
 
-def _check_not_the_source(record: Path, source: str) -> None:
-    """A recording replaces what was there: that must not be the film it is made from."""
+def _observer(stack: contextlib.ExitStack, jsonl: Path | None, signals: StopSignals) -> Callable[[Decision], None]:
+    """What is told of each decision: a line of JSON if asked for, and the status line where it is not in the way."""
+    from edgekit_deploy.decisions import STDOUT, DecisionLog
+    from edgekit_deploy.status_line import StatusLine
+
+    log = stack.enter_context(DecisionLog(jsonl)) if jsonl else None
+    status = stack.enter_context(StatusLine()) if jsonl != STDOUT else None
+
+    def observe(decision: Decision) -> None:
+        if status is not None:
+            status.update(decision)
+        if log is not None:
+            log.write(decision)
+            if log.is_closed:
+                signals.ask("output closed")
+
+    return observe
+
+
+def _check_not_the_source(option: str, path: Path | None, source: str) -> None:
+    """An output replaces what was there: that must not be the film it is made from."""
     from edgekit.errors import InputError
 
-    if record.exists() and Path(source).exists() and record.samefile(source):
-        raise InputError(f"--record must be another file than --source, got {record} for both.")
+    if path and path.exists() and Path(source).exists() and path.samefile(source):
+        raise InputError(f"{option} must be another file than --source, got {path} for both.")
 
 
 def _window(stack: contextlib.ExitStack, title: str) -> Window | None:
@@ -132,14 +180,14 @@ def _with_recording(stats: CameraStats, recorder: Recorder | None) -> CameraStat
     return dataclasses.replace(stats, recorded=recorder.written, recording_dropped=recorder.dropped, notes=notes)
 
 
-def _report(stats: CameraStats, json_path: Path | None) -> None:
-    """The table on stdout and, if asked for, the JSON file."""
+def _report(stats: CameraStats, json_path: Path | None, to_stderr: bool) -> None:
+    """The table and, if asked for, the JSON file."""
     import json
 
     from rich.console import Console
 
     from edgekit.files import write_whole
 
-    Console(highlight=False).print(stats.table())
+    Console(highlight=False, stderr=to_stderr).print(stats.table())
     if json_path:
         write_whole(json_path, json.dumps(stats.to_plain(), indent=1) + "\n")

@@ -38,12 +38,14 @@ class Frame:
         timestamp: time.monotonic() seconds when it was captured.
         index: Its number in the stream, from 0; gaps are frames that nobody could read.
         media_time: Seconds since the start of the stream, by the stream's own clock (a file read fast keeps its pace).
+        name: The image's own path, where it has one.
     """
 
     image: Image
     timestamp: float
     index: int
     media_time: float
+    name: str = ""
 
 
 class Source(Protocol):

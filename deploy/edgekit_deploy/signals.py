@@ -16,7 +16,7 @@ class StopSignals:
     Does nothing outside the main thread, where Python cannot handle signals.
 
     Attributes:
-        received: "SIGINT", "SIGTERM" or "".
+        received: "SIGINT", "SIGTERM", what `ask` was given, or "".
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class StopSignals:
             # getsignal is None for a handler that was not set from Python; the default stands in for it.
             self._before = {number: signal.getsignal(number) or signal.SIG_DFL for number in NUMBERS}
             for number in NUMBERS:
-                signal.signal(number, self._ask)
+                signal.signal(number, self._receive)
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -37,7 +37,11 @@ class StopSignals:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _ask(self, number: int, _frame: FrameType | None) -> None:
+    def ask(self, reason: str) -> None:
+        """Stop for another reason than a signal."""
+        self.received = self.received or reason
+
+    def _receive(self, number: int, _frame: FrameType | None) -> None:
         self.received = signal.Signals(number).name
         for each, handler in self._before.items():
             signal.signal(each, handler)

@@ -140,7 +140,7 @@ class FolderSource:
                 self.notes.append(f"Skipped: {error.message}")
                 continue
             readable += 1
-            yield Frame(image, time.monotonic(), index, index / self.fps)
+            yield Frame(image, time.monotonic(), index, index / self.fps, str(path))
         if not readable:
             raise InputError(f"At least one image in {self.name} must be readable, got none of {len(self._paths)}.")
 

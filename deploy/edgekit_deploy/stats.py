@@ -26,9 +26,10 @@ class CameraStats:
 
     Attributes:
         source: Name of the source.
-        kernels: "xnnpack" or "builtin".
+        kernels: "xnnpack", "builtin" or "mixed".
         threads: Interpreter threads.
-        ended: Why it ended: "end of stream", "limit", "window closed", "SIGINT", "SIGTERM", "source lost" or "error".
+        ended: Why it ended: "end of stream", "limit", "window closed", "output closed", "SIGINT", "SIGTERM",
+            "source lost" or "error".
         seconds: From the first wait to the end.
         captured: Frames read.
         inferred: Frames classified.

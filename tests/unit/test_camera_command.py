@@ -7,10 +7,13 @@ import subprocess
 import sys
 import time
 
+import cv2
 import numpy as np
 import pytest
 from support import tiny_model
 from support.clips import colour_pictures, read_clip, write_clip
+
+from edgekit.runtime import available_cores
 
 COLOURS = [tiny_model.BGR[name] for name in tiny_model.COLOURS]
 
@@ -131,6 +134,8 @@ def test_bad_input_is_one_line_and_exit_2(files, tmp_path):
         (model, "--source", clip, "--record", "truth.csv/out.mp4"),
         (model, "--source", clip, "--json", "truth.csv/stats.json"),
         (model, "--source", clip, "--record", clip),
+        (model, "--source", clip, "--jsonl", clip),
+        (model, "--source", clip, "--jsonl", "truth.csv/lines.jsonl"),
     ]
     before = sorted(entry.name for entry in tmp_path.iterdir())
     for arguments in cases:
@@ -144,10 +149,90 @@ def test_missing_camera_is_one_line_and_exit_3(files):
     assert "libcamera" in line
 
 
+def test_missing_camera_makes_no_table_and_no_measurements(files, tmp_path):
+    stats, lines = tmp_path / "stats.json", tmp_path / "lines.jsonl"
+    done = edgekit(
+        files, "camera", "model.tflite", "--source", "63", "--headless", "--json", stats, "--jsonl", lines
+    )  # fmt: skip
+    one_line(done, 3)
+    assert done.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    for name, colour in tiny_model.BGR.items():
+        cv2.imwrite(str(folder / f"{name}.png"), np.full((48, 64, 3), colour, np.uint8))
+    return folder
+
+
+def test_decisions_on_stdout_and_the_table_on_stderr(files, pictures):
+    done = edgekit(
+        files, "camera", "model.tflite", "--source", pictures, "--headless", "--jsonl", "-", "--top-k", 2
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "3 captured" in done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["label"] for line in lines] == ["blue", "green", "red"]
+    assert [line["name"] for line in lines] == [str(pictures / f"{line['label']}.png") for line in lines]
+    assert [(line["frame"], line["time"]) for line in lines] == [(0, 0.0), (1, 0.5), (2, 1.0)]
+    for line in lines:
+        assert list(line) == ["frame", "time", "name", "label", "probability", "top"]
+        assert len(line["top"]) == 2 and line["top"][0] == [line["label"], line["probability"]]
+        assert 0.0 <= line["top"][1][1] <= line["probability"] <= 1.0
+
+
+def test_decisions_in_a_file(files, tmp_path):
+    path = tmp_path / "lines.jsonl"
+    path.write_text("old\n")
+    done = edgekit(files, "camera", "model.tflite", "--source", "clip.mp4", "--fast", "--headless", "--jsonl", path)
+    assert done.returncode == 0, done.stderr
+    assert "30 captured" in done.stdout
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["frame"] for line in lines] == list(range(30))
+    assert [line["time"] for line in lines[:3]] == [0.0, 0.02, 0.04]
+    assert not any("name" in line for line in lines)
+
+
+def test_a_reader_that_goes_away_ends_the_run_cleanly(files, tmp_path):
+    stats = tmp_path / "stats.json"
+    command = [*EDGEKIT, "camera", "model.tflite", "--source", "long.mp4", "--headless", "--jsonl", "-"]
+    process = subprocess.Popen(
+        [*command, "--json", str(stats)], cwd=files, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    # Flushed line by line: the first one is here long before the clip's 24 seconds are over.
+    assert json.loads(process.stdout.readline())["frame"] >= 0
+    process.stdout.close()
+    told = process.stderr.read()
+    assert process.wait(timeout=15) == 0, told
+    assert "output closed" in told and "Error" not in told and "BrokenPipe" not in told
+    plain = json.loads(stats.read_text())
+    assert plain["ended"] == "output closed" and plain["inferred"] < 300
+
+
+def test_threads_are_all_cores_by_default(files, tmp_path):
+    stats = tmp_path / "stats.json"
+    done = edgekit(
+        files, "camera", "model.tflite", "--source", "clip.mp4", "--fast", "--headless", "--json", stats
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(stats.read_text())["threads"] == available_cores()
+    only_one = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(only_one)})
+    try:
+        edgekit(files, "camera", "model.tflite", "--source", "clip.mp4", "--fast", "--headless", "--json", stats)
+    finally:
+        os.sched_setaffinity(0, only_one)
+    assert json.loads(stats.read_text())["threads"] == 1
+
+
 def test_help_is_quick_and_has_examples(files):
     done = edgekit(files, "camera", "--help")
     assert done.returncode == 0
     assert "Examples:" in done.stdout and "--truth" in done.stdout
+    assert "--jsonl -" in done.stdout and "all cores" in done.stdout
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs resource limits")

@@ -120,6 +120,7 @@ def test_folder_in_order_of_name(tmp_path):
     frames = frames_of(source)
     assert isinstance(source, FolderSource) and source.lossless
     assert [frame.index for frame in frames] == [0, 1, 2]
+    assert [frame.name for frame in frames] == [str(tmp_path / name) for name in ("a.png", "b.png", "c.jpg")]
     assert tuple(frames[0].image[0, 0]) == RED and tuple(frames[1].image[0, 0]) == GREEN
 
 
