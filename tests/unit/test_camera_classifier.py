@@ -157,9 +157,10 @@ def test_a_card_that_contradicts_its_network(spec, classes, word):
 
 
 def test_lost_xnnpack_is_a_loud_warning(monkeypatch):
+    model = tiny_model.parsed()  # made before, with XNNPACK
     monkeypatch.setattr(Network, "_executed_by", lambda self, output: Kernels.BUILTIN)
     with pytest.warns(SlowKernelsWarning, match="XNNPACK"):
-        Classifier(tiny_model.parsed())
+        Classifier(model)
 
 
 def test_a_part_without_xnnpack_is_a_warning_that_says_so():
