@@ -24,8 +24,9 @@ class Resize(StrEnum):
     """How a crop becomes the model's input.
 
     AREA_LINEAR: first the mean over k×k pixels, k = the largest integer for which the crop stays at least as large
-    as the input; then bilinear interpolation in fixed point (OpenCV INTER_LINEAR_EXACT). Both steps are exact
-    integer arithmetic, hence the same bits on every processor, and large photos do not alias.
+    as the input; then bilinear interpolation in fixed point (OpenCV INTER_LINEAR_EXACT). The mean
+    sums integers and rounds once, the second step is integer arithmetic: the same bits on every processor. Large photos
+    do not alias.
     """
 
     AREA_LINEAR = "area_linear"

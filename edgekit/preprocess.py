@@ -1,7 +1,7 @@
 """The one definition of preprocessing: training evaluation, calibration, report and camera all use it.
 
-image (H, W, 3) uint8 → centred crop → resize → normalize → (int8) quantize. Everything up to the int8 codes is exact
-integer arithmetic, so that a Pi and a workstation feed the network the same bits.
+image (H, W, 3) uint8 → centred crop → resize → normalize → (int8) quantize. The steps are chosen so that a Pi and a
+workstation feed the network the same bits; golden samples, which go through all of them, prove it on the spot.
 """
 
 from __future__ import annotations

@@ -206,14 +206,14 @@ def test_numbers_that_are_none_are_refused_with_the_images_name():
 
 
 def test_a_float_tflite_is_refused():
-    with pytest.raises(InputError, match="must be int8, got float32"):
+    with pytest.raises(InputError, match="must be int8 from input to output, got float32"):
         _report(bundle=samples.make_bundle(is_float=True))
 
 
 def test_a_file_that_does_not_fit_its_card_is_refused():
     bundle = samples.make_bundle()
     card = replace(bundle.card, input=replace(bundle.card.input, height=20))
-    with pytest.raises(InputError, match="shapes must be its card's"):
+    with pytest.raises(InputError, match="card's input size must be the network's"):
         _report(checkpoint=replace(samples.make_checkpoint(), input=card.input), bundle=replace(bundle, card=card))
 
 

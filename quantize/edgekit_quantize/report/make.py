@@ -159,7 +159,7 @@ def _stages(
     theirs: analysis.Judged,
 ) -> tuple[Stage, ...]:
     weights = sum(tensor.numel() * tensor.element_size() for tensor in checkpoint.state.values())
-    kernels = "XNNPACK" if predictions.kernels.value == "xnnpack" else "builtin kernels"
+    kernels = {"xnnpack": "XNNPACK", "mixed": "XNNPACK in part"}.get(predictions.kernels.value, "builtin kernels")
     return (
         analysis.stage("float", f"PyTorch {metadata.version('torch')}", weights, ours),
         analysis.stage("int8", f"{predictions.runtime}, {kernels}", len(bundle.data), theirs),

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edgekit.bundle import Bundle
-from edgekit.card import Card, InputSpec, Quantization
+from edgekit.card import InputSpec
 from edgekit.errors import InputError
 from edgekit.images import ImageSet
 from edgekit.preprocess import Image, crop_and_resize, normalize, quantization_table, to_int8
 from edgekit.progress import progress_bar
 from edgekit.quant import dequantize
-from edgekit.runtime import Kernels, Network, available_cores, runtime_name
+from edgekit.runtime import Kernels, Network, available_cores, check_agreement, runtime_name
 from edgekit.train.checkpoint import Checkpoint
 
 BATCH = 16
@@ -142,7 +142,7 @@ class _Worker:
     def __init__(self, checkpoint: Checkpoint, bundle: Bundle, images: ImageSet, batch: int, threads: int) -> None:
         self._float, self._float_spec = checkpoint.network(), checkpoint.input
         networks = [Network(bundle.data, threads=1) for _ in range(threads)]
-        self._input, self._output = _check_network(networks[0], bundle.card)
+        self._input, self._output = check_agreement(networks[0], bundle.card)
         self.kernels = networks[0].kernels
         self._spec, self._classes = bundle.card.input, bundle.card.output.classes
         self._table = quantization_table(self._spec, self._input)
@@ -184,24 +184,6 @@ class _Worker:
         if len(bad):
             name = self._names[indices[int(bad[0])]]
             raise InputError(f"{who} must give finite numbers, got NaN or infinity for {name}.", "Train it again.")
-
-
-def _check_network(network: Network, card: Card) -> tuple[Quantization, Quantization]:
-    """Input and output quantization of a fully int8 network that fits its card."""
-    kinds = {network.input_dtype.name, network.output_dtype.name}
-    if kinds != {"int8"} or network.input_quantization is None or network.output_quantization is None:
-        raise InputError(
-            f"The model's input and output must be int8, got {' and '.join(sorted(kinds))}.",
-            "Convert it with --recipe int8.",
-        )
-    expected = (1, card.input.height, card.input.width, 3), (1, card.output.classes)
-    got = network.input_shape, network.output_shape
-    if got != expected:
-        raise InputError(
-            f"The model's shapes must be its card's, {expected[0]} → {expected[1]}, got {got[0]} → {got[1]}.",
-            "Convert it again.",
-        )
-    return network.input_quantization, network.output_quantization
 
 
 def _in_order(pool: ThreadPoolExecutor, work: Callable[[int], _Chunk], starts: range, ahead: int) -> Iterator[_Chunk]:
