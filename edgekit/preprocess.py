@@ -92,6 +92,12 @@ def normalize(pixels: Image, spec: InputSpec) -> NDArray[np.float32]:
     return pixels.astype(np.float32) * gain + offset
 
 
+def normalized_range(spec: InputSpec) -> tuple[list[float], list[float]]:
+    """What black and what white become when normalized: one value per channel (R, G, B) each."""
+    pairs = list(zip(spec.mean, spec.std, strict=True))
+    return [-mean / std for mean, std in pairs], [(1.0 - mean) / std for mean, std in pairs]
+
+
 def quantization_table(spec: InputSpec, quantization: Quantization | None = None) -> NDArray[np.int8]:
     """Normalize and quantize as one look-up: int8 code of each pixel value.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.card import InputSpec, Quantization
+from edgekit.card import Quantization
 from edgekit.files import write_whole
 from edgekit.images import ImageSet
 from edgekit.preprocess import normalize, quantization_table, to_int8
@@ -91,12 +91,13 @@ def convert(
             float_model = convert_onnx(source.onnx, chosen.pixels)
             from_tflite = tflite_logits(float_model, sample, threads)
             comparisons += (compare_floats("ONNX → float TFLite", from_onnx, from_tflite),)
-        spec = replace(source.input, quantization=input_quantization(source.input))
+        quantization = input_quantization(source.input)
+        spec = replace(source.input, quantization=quantization)
         with _stage("calibrate", seconds, shows_itself=True):
-            histograms = _calibrate(float_model, spec, chosen.pixels, threads)
+            histograms = _calibrate(float_model, quantization_table(spec), quantization, chosen.pixels, threads)
         with _stage("quantize", seconds):
             ranges = _ranges(histograms, Graph(float_model), recipe)
-            int8_model = quantize(float_model, ranges, input_quantization(source.input))
+            int8_model = quantize(float_model, ranges, quantization)
         with _stage("verify and seal", seconds):
             check = verify_int8(int8_model, spec, chosen.verification, from_tflite, threads)
             data = seal(int8_model, source, chosen, recipe, comparisons, check, name=name, seed=seed)
@@ -120,8 +121,13 @@ def _compare_with_torch(
     return (compare_floats("PyTorch → ONNX", torch_logits(source.network, sample), from_onnx),)
 
 
-def _calibrate(float_model: bytes, spec: InputSpec, pixels: NDArray[np.uint8], threads: int) -> dict[str, Histogram]:
-    table, quantization = quantization_table(spec), spec.quantization or Quantization(1.0, 0)
+def _calibrate(
+    float_model: bytes,
+    table: NDArray[np.int8],
+    quantization: Quantization,
+    pixels: NDArray[np.uint8],
+    threads: int,
+) -> dict[str, Histogram]:
     with progress_bar(unit="images") as bar:
         task = bar.add_task("calibrate", total=len(pixels))
 

@@ -13,6 +13,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgekit.bundle import LABELS_NAME, METADATA_MARK
 from edgekit.card import InputSpec
+from edgekit.preprocess import normalized_range
 from edgekit_quantize.graph import pack, unpack
 
 _TENSOR_AXIS_LABELS = 2  # AssociatedFileType
@@ -103,8 +104,7 @@ def _image_tensor(b: flatbuffers.Builder, spec: InputSpec) -> int:
         b, 2, {0: _floats(b, [255.0 * m for m in spec.mean]), 1: _floats(b, [255.0 * s for s in spec.std])}
     )
     unit = _union(b, _NORMALIZATION_OPTIONS, normalization)
-    lows = [(0.0 - m) / s for m, s in zip(spec.mean, spec.std, strict=True)]
-    highs = [(1.0 - m) / s for m, s in zip(spec.mean, spec.std, strict=True)]
+    lows, highs = normalized_range(spec)
     stats = _table(b, 2, {0: _floats(b, highs), 1: _floats(b, lows)})
     return _table(
         b,

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from edgekit.card import InputSpec, Quantization
 from edgekit.errors import InputError
+from edgekit.preprocess import normalized_range
 from edgekit.runtime import quiet_stderr
 from edgekit_quantize.calibrate import Range
 from edgekit_quantize.graph import Graph, Layer
@@ -32,8 +33,7 @@ def input_quantization(spec: InputSpec) -> Quantization:
     With one mean and std the codes are the pixels themselves: int8 = pixel - 128 (zero point -1 for mean = std = 0.5,
     where the true zero lies half-way between two codes).
     """
-    lows = [(0.0 - m) / s for m, s in zip(spec.mean, spec.std, strict=True)]
-    highs = [(1.0 - m) / s for m, s in zip(spec.mean, spec.std, strict=True)]
+    lows, highs = normalized_range(spec)
     low, high = min(min(lows), 0.0), max(max(highs), 0.0)
     scale = (high - low) / 255.0
     # round() of the exact half goes to even; a hair less makes it the lower zero point on every machine.
