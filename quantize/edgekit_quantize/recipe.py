@@ -11,6 +11,23 @@ from edgekit.card import from_plain
 from edgekit.errors import InputError
 
 
+class Format(StrEnum):
+    """What the file holds.
+
+    INT8: int8 weights (per channel), int8 activations (per tensor), int8 input and output. The product.
+    INT16X8: int8 weights, int16 activations, float32 input and output. For comparison, as are the rest.
+    DYNAMIC: int8 weights; activations are float32 and quantized while running.
+    FP16: float16 weights, float32 arithmetic.
+    FP32: the float network as it is.
+    """
+
+    INT8 = "int8"
+    INT16X8 = "int16x8"
+    DYNAMIC = "dynamic"
+    FP16 = "fp16"
+    FP32 = "fp32"
+
+
 class RangeRule(StrEnum):
     """How the range of an activation follows from what calibration saw.
 
@@ -23,24 +40,61 @@ class RangeRule(StrEnum):
 
 
 @dataclass(frozen=True)
+class Tuning:
+    """Adjusting the int8 network, as a whole, until its logits are those of the float network. No labels are needed.
+
+    Attributes:
+        steps: Optimizer steps, at least 1.
+        batch: Images per step, at least 1.
+        weight_rate: Largest change of a weight per step, in int8 codes.
+        bias_rate: Largest change of a bias per step, as a fraction of its layer's mean absolute bias.
+        range_rate: Largest change of an activation range per step, as a fraction of it.
+        flip: Mirror half of the images.
+    """
+
+    steps: int
+    batch: int = 8
+    weight_rate: float = 0.006
+    bias_rate: float = 0.001
+    range_rate: float = 0.001
+    flip: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch"):
+            if getattr(self, name) < 1:
+                raise InputError(f"tuning.{name} must be at least 1, got {getattr(self, name)}.")
+        for name in ("weight_rate", "bias_rate", "range_rate"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise InputError(f"tuning.{name} must be in [0, 1), got {getattr(self, name)}.")
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A parsed recipe.
 
     Attributes:
         name: Stands in the model card.
         description: One line for `--help` and error messages.
-        activation_range: For every activation but the logits.
+        format: What the file holds. The keys below but for `calibration_images` matter to INT8 only.
         calibration_images: At most so many are used, drawn with the seed.
+        activation_range: For every activation but the logits; also for INT16X8.
+        equalization: 0: none; 1: every channel of an activation is scaled to use its whole range. In [0, 1].
+        tuning: None: none.
     """
 
     name: str
     description: str
-    activation_range: RangeRule
+    format: Format
     calibration_images: int
+    activation_range: RangeRule = RangeRule.MINMAX
+    equalization: float = 0.0
+    tuning: Tuning | None = None
 
     def __post_init__(self) -> None:
         if self.calibration_images < 1:
             raise InputError(f"calibration_images must be at least 1, got {self.calibration_images}.")
+        if not 0.0 <= self.equalization <= 1.0:
+            raise InputError(f"equalization must be in [0, 1], got {self.equalization}.")
 
 
 def recipe_folder() -> Path:

@@ -15,10 +15,10 @@ def test_every_shipped_recipe_loads_under_its_own_name():
     ("text", "complaint"),
     [
         ("name = ", "must be TOML"),
-        ('name = "x"', "must hold activation_range"),
-        ('name="x"\ndescription=""\nactivation_range="mse"\ncalibration_images=9\nfoo=1', "only known keys, got foo"),
-        ('name="x"\ndescription=""\nactivation_range="best"\ncalibration_images=9', "must be one of"),
-        ('name="x"\ndescription=""\nactivation_range="mse"\ncalibration_images=0', "at least 1"),
+        ('name = "x"', "must hold calibration_images, description, format"),
+        ('name="x"\ndescription=""\nformat="int8"\nactivation_range="mse"\ncalibration_images=9\nfoo=1', "only known keys, got foo"),
+        ('name="x"\ndescription=""\nformat="int8"\nactivation_range="best"\ncalibration_images=9', "must be one of"),
+        ('name="x"\ndescription=""\nformat="int8"\nactivation_range="mse"\ncalibration_images=0', "at least 1"),
     ],
 )
 def test_a_wrong_recipe_is_refused_in_one_clear_line(tmp_path, text, complaint):
@@ -30,7 +30,7 @@ def test_a_wrong_recipe_is_refused_in_one_clear_line(tmp_path, text, complaint):
 
 def test_a_users_own_recipe(tmp_path):
     path = tmp_path / "mine.toml"
-    path.write_text('name="mine"\ndescription="d"\nactivation_range="minmax"\ncalibration_images=9')
+    path.write_text('name="mine"\ndescription="d"\nformat="int8"\nactivation_range="minmax"\ncalibration_images=9')
     assert load_recipe(str(path)).activation_range is RangeRule.MINMAX
 
 
