@@ -1,0 +1,169 @@
+"""What the benchmarks share: a measured child process, running any .tflite on prepared pixels, tables, the machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from edgekit import __version__
+from edgekit.card import InputSpec
+from edgekit.errors import EdgekitError
+from edgekit.files import write_whole
+from edgekit.preprocess import Image, normalize, quantization_table, to_int8
+from edgekit.quant import dequantize
+from edgekit.runtime import Network, available_cores
+from edgekit_quantize.tflite import SAMPLE_FILE
+
+RESULTS = Path(__file__).parent / "results"
+EDGEKIT = (sys.executable, "-m", "edgekit.cli")
+_POLL_SECONDS = 0.05
+_TOOLS = ("torch", "onnx", "onnx2tf", "tensorflow", "ai-edge-quantizer", "ai-edge-litert", "opencv-python", "numpy")
+_MEMORY = "largest sum of the resident memory of the process and all its children, polled every 50 ms"
+
+Logits = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a command cost.
+
+    Attributes:
+        seconds: Wall time from start to end of the process.
+        peak_mb: Peak memory in MB (1e6 bytes); see `machine`.
+    """
+
+    seconds: float
+    peak_mb: float
+
+
+def measure(command: Sequence[str | Path], folder: Path | None = None) -> Usage:
+    """Run a command to its end and measure it.
+
+    Args:
+        command: Program and arguments.
+        folder: Its working directory; default the present one.
+
+    Raises:
+        EdgekitError: It failed; its last lines are quoted.
+    """
+    # onnx2tf looks for the console script onnxsim, which lies beside the interpreter, and goes on without it.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    words = [str(word) for word in command]
+    with tempfile.TemporaryFile("w+", errors="replace") as output:
+        start = time.perf_counter()
+        environment = os.environ | {"PATH": path}
+        with subprocess.Popen(words, cwd=folder, env=environment, stdout=output, stderr=output) as process:
+            peak = _Peak(process.pid)
+            code = process.wait()
+        seconds = time.perf_counter() - start
+        peak.stop()
+        if code:
+            output.seek(0)
+            last = "\n".join(output.read().strip().splitlines()[-8:])
+            raise EdgekitError(f"{' '.join(words)} must succeed, got exit code {code}:\n{last}")
+    return Usage(seconds, peak.bytes / 1e6)
+
+
+class _Peak:
+    """Polls the resident memory of a process tree on a thread of its own; `bytes` is the largest sum seen."""
+
+    def __init__(self, pid: int) -> None:
+        self.bytes = 0
+        self._root = psutil.Process(pid)
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._poll, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End polling."""
+        self._done.set()
+        self._thread.join()
+
+    def _poll(self) -> None:
+        while not self._done.wait(_POLL_SECONDS):
+            try:
+                self.bytes = max(self.bytes, sum(map(_resident, [self._root, *self._root.children(recursive=True)])))
+            except psutil.NoSuchProcess:
+                return
+
+
+def _resident(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_info().rss)
+    except psutil.NoSuchProcess:
+        return 0
+
+
+def write_sample_images(pixels: NDArray[np.uint8], folder: Path) -> None:
+    """Put the file that onnx2tf would otherwise download into its working directory `folder`.
+
+    Args:
+        pixels: (N, height, width, 3) RGB uint8; the first 20 are taken, repeated if there are fewer.
+        folder: Where.
+    """
+    small = [cv2.resize(pixels[i % len(pixels)], (128, 128)) for i in range(20)]
+    np.save(folder / SAMPLE_FILE, np.asarray(small, np.float32) / 255.0)
+
+
+def tflite_logits(network: Network, pixels: Image, spec: InputSpec) -> Logits:
+    """Logits (N, classes) float32 of a .tflite with float or int8 input and output.
+
+    Args:
+        network: The loaded file.
+        pixels: (N, height, width, 3) RGB uint8.
+        spec: Mean and standard deviation of the network.
+    """
+    into, out_of = network.input_quantization, network.output_quantization
+    inputs = to_int8(pixels, quantization_table(spec, into)) if into else normalize(pixels, spec)
+    outputs = np.stack([network.run(image) for image in inputs])
+    return dequantize(outputs, out_of.scale, out_of.zero_point) if out_of else outputs
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; all columns but the first are aligned to the right."""
+    rule = ["---", *("---:" for _ in header[1:])]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [header, rule, *rows])
+
+
+def machine() -> dict[str, Any]:
+    """The machine, what ran beside the benchmark, and the versions of the tools."""
+    return {
+        "processor": _processor(),
+        "cores": available_cores(),
+        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+        "system": platform.platform(),
+        "load_average_at_start": [round(load, 2) for load in psutil.getloadavg()],
+        "peak_memory_is": _MEMORY,
+        "python": platform.python_version(),
+        "tools": {"edgekit": __version__} | {name: metadata.version(name) for name in _TOOLS},
+    }
+
+
+def write_results(path: Path, content: Mapping[str, Any], table: str) -> None:
+    """Write `path` (.json) and the table beside it (.md), and print the table."""
+    write_whole(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    write_whole(path.with_suffix(".md"), table + "\n")
+    sys.stdout.write(f"\n{table}\n\nWritten: {path}, {path.with_suffix('.md').name}\n")
+
+
+def _processor() -> str:
+    """The processor's name as Linux tells it."""
+    with Path("/proc/cpuinfo").open() as file:
+        names = (line.partition(":")[2].strip() for line in file if line.startswith("model name"))
+        return next(names, platform.machine())
