@@ -33,9 +33,21 @@ class CalibrationImages:
     skipped: tuple[str, ...]
 
     @property
+    def fitting(self) -> NDArray[np.uint8]:
+        """Those from which ranges and weights are learned."""
+        kept = np.ones(len(self.pixels), bool)
+        kept[self._held_back()] = False
+        return self.pixels[kept] if kept.any() else self.pixels
+
+    @property
     def verification(self) -> NDArray[np.uint8]:
-        """At most VERIFY_IMAGES of `pixels`, spread evenly: files of one class lie side by side."""
-        return self.pixels[_spread(len(self.pixels), VERIFY_IMAGES)]
+        """Those on which the result is judged: a fifth, held back from `fitting`; all where there are too few."""
+        return self.pixels[self._held_back()]
+
+    def _held_back(self) -> NDArray[np.int64]:
+        # Spread evenly: files of one class lie side by side.
+        count = len(self.pixels)
+        return _spread(count, count if count < FEW_IMAGES else min(count // 5, VERIFY_IMAGES))
 
     @property
     def are_few(self) -> bool:

@@ -12,19 +12,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.card import Quantization
 from edgekit.files import write_whole
 from edgekit.images import ImageSet
-from edgekit.preprocess import normalize, quantization_table, to_int8
-from edgekit.progress import console, progress_bar
-from edgekit.quant import dequantize
+from edgekit.preprocess import normalize
+from edgekit.progress import console
 from edgekit.runtime import Kernels
-from edgekit_quantize.calibrate import Histogram, Range, choose_range, collect
 from edgekit_quantize.calibration_images import CalibrationImages, read_calibration_images
 from edgekit_quantize.export import onnx_logits, torch_logits
-from edgekit_quantize.graph import Graph
+from edgekit_quantize.optimize import Calibration, optimize
 from edgekit_quantize.quantizer import input_quantization, quantize
-from edgekit_quantize.recipe import RangeRule, Recipe
+from edgekit_quantize.recipe import Recipe
 from edgekit_quantize.seal import seal
 from edgekit_quantize.source import ForeignOptions, Source, open_source
 from edgekit_quantize.tflite import convert_onnx, tflite_logits
@@ -91,13 +88,12 @@ def convert(
             float_model = convert_onnx(source.onnx, chosen.pixels)
             from_tflite = tflite_logits(float_model, sample, threads)
             comparisons += (compare_floats("ONNX → float TFLite", from_onnx, from_tflite),)
-        quantization = input_quantization(source.input)
-        spec = replace(source.input, quantization=quantization)
-        with _stage("calibrate", seconds, shows_itself=True):
-            histograms = _calibrate(float_model, quantization_table(spec), quantization, chosen.pixels, threads)
+        spec = replace(source.input, quantization=input_quantization(source.input))
+        with _stage("optimize", seconds, shows_itself=True):
+            calibration = Calibration(chosen.fitting, spec, seed, threads)
+            optimized, plan = optimize(float_model, calibration, recipe)
         with _stage("quantize", seconds):
-            ranges = _ranges(histograms, Graph(float_model), recipe)
-            int8_model = quantize(float_model, ranges, quantization)
+            int8_model = quantize(optimized, plan)
         with _stage("verify and seal", seconds):
             check = verify_int8(int8_model, spec, chosen.verification, from_tflite, threads)
             data = seal(int8_model, source, chosen, recipe, comparisons, check, name=name, seed=seed)
@@ -119,34 +115,6 @@ def _compare_with_torch(
     if source.network is None:
         return ()
     return (compare_floats("PyTorch → ONNX", torch_logits(source.network, sample), from_onnx),)
-
-
-def _calibrate(
-    float_model: bytes,
-    table: NDArray[np.int8],
-    quantization: Quantization,
-    pixels: NDArray[np.uint8],
-    threads: int,
-) -> dict[str, Histogram]:
-    with progress_bar(unit="images") as bar:
-        task = bar.add_task("calibrate", total=len(pixels))
-
-        def inputs() -> Iterator[NDArray[np.float32]]:
-            # What the int8 network will really see, the rounding of its input included.
-            for image in pixels:
-                yield dequantize(to_int8(image, table), quantization.scale, quantization.zero_point)
-                bar.advance(task)
-
-        return collect(float_model, inputs(), threads)
-
-
-def _ranges(histograms: dict[str, Histogram], graph: Graph, recipe: Recipe) -> dict[str, Range]:
-    return {
-        # The largest logits are the answer: they are never clipped.
-        name: choose_range(histogram, RangeRule.MINMAX if name == graph.output else recipe.activation_range)
-        for name, histogram in histograms.items()
-        if name != graph.input
-    }
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,17 +12,14 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 # Operators that carry weights: index of the weight's output-channel axis (TFLite specification, quantized operators).
-CHANNEL_AXIS = {
-    schema.BuiltinOperator.CONV_2D: 0,
-    schema.BuiltinOperator.DEPTHWISE_CONV_2D: 3,
-    schema.BuiltinOperator.FULLY_CONNECTED: 0,
-}
+CHANNEL_AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0}
 _NUMPY_TYPE = {
     schema.TensorType.FLOAT32: np.float32,
     schema.TensorType.INT8: np.int8,
     schema.TensorType.INT32: np.int32,
     schema.TensorType.INT64: np.int64,
 }
+ACTIVATION_NAME = {v: k for k, v in vars(schema.ActivationFunctionType).items() if not k.startswith("_")}
 _OPERATOR_NAME = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
 _TYPE_NAME = {value: name for name, value in vars(schema.TensorType).items() if not name.startswith("_")}
 
@@ -42,6 +39,34 @@ def pack(model: Any) -> bytes:
     builder = flatbuffers.Builder(1 << 20)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
+
+
+def with_constants(flatbuffer: bytes, constants: Mapping[str, NDArray[np.float32]]) -> bytes:
+    """The flatbuffer with other values (float32, same shapes) in the constant tensors named."""
+    model = unpack(flatbuffer)
+    for tensor in model.subgraphs[0].tensors:
+        values = constants.get(name_of(tensor))
+        if values is not None:
+            data = np.ascontiguousarray(values, np.float32)
+            model.buffers[tensor.buffer].data = np.frombuffer(data.tobytes(), np.uint8)
+    return pack(model)
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operator, in execution order.
+
+    Attributes:
+        operator: Name as in the schema, such as "CONV_2D".
+        options: The schema's options object of this operator; None where it has none.
+        inputs: Tensor names; None for an optional input left out.
+        outputs: Tensor names.
+    """
+
+    operator: str
+    options: Any
+    inputs: tuple[str | None, ...]
+    outputs: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -85,7 +110,7 @@ class Graph:
 
     def operators(self) -> list[str]:
         """Operator names in execution order."""
-        return [self._operator_name(operator) for operator in self._subgraph.operators]
+        return [node.operator for node in self.nodes()]
 
     def activations(self) -> list[str]:
         """Names of the float tensors that are computed (constants left out), the input first."""
@@ -95,26 +120,38 @@ class Graph:
         float32 = schema.TensorType.FLOAT32
         return [self._name(i) for i in produced if self._subgraph.tensors[i].type == float32]
 
-    def layers(self) -> Iterator[Layer]:
-        """The operators with weights."""
-        for operator in self._subgraph.operators:
-            code = self._builtin_code(operator)
-            if code not in CHANNEL_AXIS:
-                continue
-            indices = list(operator.inputs)
-            has_bias = len(indices) > 2 and indices[2] >= 0
-            yield Layer(
-                operator=_OPERATOR_NAME[code],
-                inputs=self._name(indices[0]),
-                output=self._name(operator.outputs[0]),
-                weight=self._name(indices[1]),
-                bias=self._name(indices[2]) if has_bias else None,
-                channel_axis=CHANNEL_AXIS[code],
+    def nodes(self) -> list[Node]:
+        """The operators in execution order."""
+        return [
+            Node(
+                operator=self._operator_name(operator),
+                options=operator.builtinOptions,
+                inputs=tuple(self._name(i) if i >= 0 else None for i in operator.inputs),
+                outputs=tuple(self._name(i) for i in operator.outputs),
             )
+            for operator in self._subgraph.operators
+        ]
 
-    def rank(self, name: str) -> int:
-        """Number of axes of a tensor."""
-        return len(self._subgraph.tensors[self._index[name]].shape)
+    def layers(self) -> Iterator[Layer]:
+        """The operators with weights, as far as these are constants."""
+        constants = self.constants()
+        for node in self.nodes():
+            axis = CHANNEL_AXIS.get(node.operator)
+            if axis is None or node.inputs[1] not in constants:
+                continue
+            data, weight, bias = (*node.inputs, None)[:3]
+            if data is None or weight is None:
+                raise ValueError(f"{node.operator} must have an input and a weight, got {node.inputs}.")
+            yield Layer(node.operator, data, node.outputs[0], weight, bias, axis)
+
+    def constants(self) -> set[str]:
+        """Names of the tensors whose values stand in the file."""
+        tensors, buffers = self._subgraph.tensors, self._model.buffers
+        return {name_of(t) for t in tensors if buffers[t.buffer].data is not None and len(buffers[t.buffer].data)}
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Of a tensor."""
+        return tuple(int(size) for size in self._subgraph.tensors[self._index[name]].shape)
 
     def constant(self, name: str) -> NDArray[Any]:
         """Values of a constant tensor, in its shape."""

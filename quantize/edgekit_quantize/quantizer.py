@@ -8,7 +8,6 @@ from __future__ import annotations
 import tempfile
 import warnings
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from ai_edge_quantizer import quantizer as aeq
@@ -20,11 +19,8 @@ from edgekit.errors import InputError
 from edgekit.preprocess import normalized_range
 from edgekit.runtime import quiet_stderr
 from edgekit_quantize.calibrate import Range
-from edgekit_quantize.graph import Graph, Layer
-
-# A quantized bias is bias / (input scale · weight scale) in int32. Beyond 24 bits the quantizer, which checks its
-# rounding in float32, refuses it; 22 bits are far more than the 8 bits of the result need.
-_BIAS_LIMIT = 2.0**22
+from edgekit_quantize.graph import Graph, with_constants
+from edgekit_quantize.plan import Plan
 
 
 def input_quantization(spec: InputSpec) -> Quantization:
@@ -40,13 +36,12 @@ def input_quantization(spec: InputSpec) -> Quantization:
     return Quantization(scale=scale, zero_point=round(-128.0 - low / scale - 1e-6))
 
 
-def quantize(float_model: bytes, ranges: dict[str, Range], input_range: Quantization) -> bytes:
+def quantize(float_model: bytes, plan: Plan) -> bytes:
     """Fully-int8 flatbuffer of a float one.
 
     Args:
         float_model: A float TFLite flatbuffer.
-        ranges: Of every activation but the input.
-        input_range: Of the image input.
+        plan: Weights, biases and ranges.
 
     Returns:
         A flatbuffer without metadata.
@@ -55,10 +50,9 @@ def quantize(float_model: bytes, ranges: dict[str, Range], input_range: Quantiza
         InputError: The network holds something that cannot be quantized; it is named.
     """
     graph = Graph(float_model)
-    first = _span(input_range)
-    spans = {name: _tensor_span(r, graph.rank(name)) for name, r in (ranges | {graph.input: first}).items()}
-    for layer in graph.layers():
-        spans[layer.weight] = _weight_span(graph, layer, _scale(spans[layer.inputs]))
+    spans = {name: _tensor_span(r, len(graph.shape(name))) for name, r in plan.ranges.items()}
+    spans |= {name: {"min": -limits, "max": limits} for name, limits in plan.weight_limits.items()}
+    float_model = with_constants(float_model, plan.constants)
     with tempfile.TemporaryDirectory(prefix="edgekit-") as scratch:
         path = Path(scratch) / "float.tflite"
         path.write_bytes(float_model)
@@ -88,33 +82,6 @@ def check_fully_int8(flatbuffer: bytes) -> None:
         )
 
 
-def _span(quantization: Quantization) -> Range:
-    """The range from which (low, high, 256 codes) gives back exactly this scale and zero point."""
-    scale, zero_point = quantization.scale, quantization.zero_point
-    return Range((-128 - zero_point) * scale, (127 - zero_point) * scale)
-
-
 def _tensor_span(span: Range, rank: int) -> dict[str, NDArray[np.float32]]:
     shape = (1,) * rank
     return {"min": np.full(shape, span.low, np.float32), "max": np.full(shape, span.high, np.float32)}
-
-
-def _scale(span: dict[str, NDArray[np.float32]]) -> float:
-    return float(span["max"].max() - span["min"].min()) / 255.0
-
-
-def _weight_span(graph: Graph, layer: Layer, input_scale: float) -> dict[str, NDArray[Any]]:
-    """Symmetric per-channel range of a weight, floored for channels whose bias would overflow int32.
-
-    Folding batch normalization leaves channels with next to no weight and a large bias; at their own tiny scale the
-    bias does not fit. A wider range costs nothing there: such weights are noise beside the bias.
-    """
-    weight = graph.constant(layer.weight)
-    axes = tuple(axis for axis in range(weight.ndim) if axis != layer.channel_axis)
-    largest = np.abs(weight).max(axis=axes, keepdims=True)
-    if layer.bias is not None:
-        bias = np.abs(graph.constant(layer.bias)).reshape(largest.shape)
-        largest = np.maximum(largest, 127.0 * bias / (input_scale * _BIAS_LIMIT))
-    # A channel of zeros still needs a scale.
-    largest = np.maximum(largest, 1e-9).astype(np.float32)
-    return {"min": -largest, "max": largest}

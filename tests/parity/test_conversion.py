@@ -20,6 +20,7 @@ from edgekit.train.checkpoint import load
 from edgekit_quantize.calibrate import Range, collect
 from edgekit_quantize.export import export_onnx
 from edgekit_quantize.graph import Graph
+from edgekit_quantize.plan import plan_for
 from edgekit_quantize.quantizer import input_quantization, quantize
 from edgekit_quantize.tflite import convert_onnx
 
@@ -107,7 +108,7 @@ def test_injected_ranges_reach_the_file_exactly(converted, sealed, pixels):
     inputs = (normalize(image, sealed.card.input) for image in pixels[:4])
     names = [name for name in collect(float_model, inputs, 1) if name != graph.input]
     ranges = {name: Range(-1.0 - i, 4.1 + i) for i, name in enumerate(names)}
-    model = quantize(float_model, ranges, input_quantization(sealed.card.input))
+    model = quantize(float_model, plan_for(graph, ranges, input_quantization(sealed.card.input)))
     details = {d["name"]: d for d in Interpreter(model_content=model).get_tensor_details()}
     # Operators that only move or average values share the scale of their input, by TFLite's specification.
     exact = [n for n in names if n in details and "mean" not in n.lower() and "pad" not in n.lower()]
@@ -172,7 +173,7 @@ def test_dead_channels_do_not_stop_the_quantizer(tmp_path, photos):
     histograms = collect(float_model, inputs, 1)
     ranges = {n: Range(h.low, max(h.high, 1e-3)) for n, h in histograms.items() if n != graph.input}
     quantization = input_quantization(spec)
-    sealed = Network(quantize(float_model, ranges, quantization))
+    sealed = Network(quantize(float_model, plan_for(graph, ranges, quantization)))
     with torch.inference_mode():
         expected = network(torch.from_numpy(np.stack(inputs).transpose(0, 3, 1, 2))).numpy()
     output = sealed.output_quantization

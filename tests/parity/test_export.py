@@ -17,6 +17,7 @@ from edgekit.runtime import Network
 from edgekit_quantize.calibrate import choose_range, collect
 from edgekit_quantize.export import export_onnx, torch_logits
 from edgekit_quantize.graph import Graph
+from edgekit_quantize.plan import plan_for
 from edgekit_quantize.quantizer import input_quantization, quantize
 from edgekit_quantize.recipe import RangeRule
 from edgekit_quantize.tflite import convert_onnx, tflite_logits
@@ -69,7 +70,7 @@ def test_a_foreign_network_becomes_fully_int8(tmp_path, photos):
     histograms = collect(float_model, images, 1)
     ranges = {n: choose_range(h, RangeRule.MINMAX) for n, h in histograms.items() if n != graph.input}
     quantization = input_quantization(spec)
-    sealed = Network(quantize(float_model, ranges, quantization))
+    sealed = Network(quantize(float_model, plan_for(graph, ranges, quantization)))
     table, output = quantization_table(spec, quantization), sealed.output_quantization
     logits = np.stack([dequantize(sealed.run(to_int8(p, table)), output.scale, output.zero_point) for p in pixels])
     # Random weights and hard-sigmoid products: measured 27 dB; a wrong scale anywhere gives below 10 dB.
@@ -86,4 +87,4 @@ def test_an_operator_without_an_int8_form_is_named(tmp_path, photos):
     histograms = collect(float_model, normalize(pixels, spec), 1)
     ranges = {n: choose_range(h, RangeRule.MINMAX) for n, h in histograms.items() if n != graph.input}
     with pytest.raises(InputError, match="got RELU_0_TO_1 left in float"):
-        quantize(float_model, ranges, input_quantization(spec))
+        quantize(float_model, plan_for(graph, ranges, input_quantization(spec)))

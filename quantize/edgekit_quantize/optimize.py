@@ -1,0 +1,132 @@
+"""Post-training optimization, in the order of a recipe: equalize → calibrate → plan → tune."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from edgekit.card import InputSpec, Quantization
+from edgekit.errors import EdgekitError
+from edgekit.preprocess import Image, normalize, quantization_table, to_int8
+from edgekit.progress import progress_bar
+from edgekit.quant import dequantize
+from edgekit_quantize.calibrate import Histogram, Range, choose_range, collect
+from edgekit_quantize.equalize import channel_maxima, equalize
+from edgekit_quantize.graph import Graph, with_constants
+from edgekit_quantize.plan import Plan, plan_for
+from edgekit_quantize.recipe import RangeRule, Recipe
+from edgekit_quantize.tune import Batch, tune
+from edgekit_quantize.twin import Twin
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The images that ranges and tuning see.
+
+    Attributes:
+        pixels: (N, height, width, 3) RGB uint8.
+        spec: The input, with the quantization of the int8 file.
+        seed: Of everything drawn.
+        threads: Of the interpreter.
+    """
+
+    pixels: Image
+    spec: InputSpec
+    seed: int
+    threads: int
+
+    @property
+    def quantization(self) -> Quantization:
+        """Of the input."""
+        if self.spec.quantization is None:
+            raise EdgekitError("The calibration's input must be quantized, got none.")
+        return self.spec.quantization
+
+    def exact(self, pixels: Image) -> NDArray[np.float32]:
+        """Normalized, for the float network."""
+        return normalize(pixels, self.spec)
+
+    def rounded(self, pixels: Image) -> NDArray[np.float32]:
+        """Normalized, as the int8 input holds it."""
+        codes = to_int8(pixels, quantization_table(self.spec))
+        return dequantize(codes, self.quantization.scale, self.quantization.zero_point)
+
+
+def optimize(float_model: bytes, calibration: Calibration, recipe: Recipe) -> tuple[bytes, Plan]:
+    """A float network of the same function, and the plan by which it becomes int8.
+
+    Raises:
+        InputError: An activation holds NaN or infinity.
+        EdgekitError: Tuning went astray.
+    """
+    if recipe.equalization > 0.0:
+        float_model = _equalized(float_model, calibration, recipe.equalization)
+    graph = Graph(float_model)
+    histograms = _with_bar("calibrate", calibration, lambda inputs: collect(float_model, inputs, calibration.threads))
+    plan = plan_for(graph, choose_ranges(histograms, graph, recipe.activation_range), calibration.quantization)
+    if recipe.tuning is not None:
+        plan = _tuned(float_model, plan, calibration, recipe)
+    return float_model, plan
+
+
+def choose_ranges(histograms: dict[str, Histogram], graph: Graph, rule: RangeRule) -> dict[str, Range]:
+    """Ranges of all activations but the input; the largest logits are the answer and never clipped."""
+    return {
+        name: choose_range(histogram, RangeRule.MINMAX if name == graph.output else rule)
+        for name, histogram in histograms.items()
+        if name != graph.input
+    }
+
+
+def _equalized(float_model: bytes, calibration: Calibration, strength: float) -> bytes:
+    twin = Twin(float_model)
+    maxima = _with_bar(
+        "equalize", calibration, lambda inputs: channel_maxima(twin, (torch.from_numpy(x[None]) for x in inputs))
+    )
+    return with_constants(float_model, equalize(twin, maxima, strength))
+
+
+def _with_bar(name: str, calibration: Calibration, work: Callable[[Iterator[NDArray[np.float32]]], _T]) -> _T:
+    """Give `work` every image, normalized as the int8 input holds it."""
+    with progress_bar(unit="images") as bar:
+        task = bar.add_task(name, total=len(calibration.pixels))
+
+        def inputs() -> Iterator[NDArray[np.float32]]:
+            for pixels in calibration.pixels:
+                yield calibration.rounded(pixels)
+                bar.advance(task)
+
+        return work(inputs())
+
+
+def _tuned(float_model: bytes, plan: Plan, calibration: Calibration, recipe: Recipe) -> Plan:
+    options = recipe.tuning
+    if options is None:
+        return plan
+    random = np.random.default_rng(calibration.seed)
+
+    def batches() -> Batch:
+        count = min(options.batch, len(calibration.pixels))
+        pixels = calibration.pixels[random.choice(len(calibration.pixels), count, replace=False)]
+        if options.flip and random.random() < 0.5:
+            pixels = pixels[:, :, ::-1]
+        return calibration.exact(pixels), calibration.rounded(pixels)
+
+    with progress_bar("sqnr", unit="steps") as bar:
+        task = bar.add_task("tune", total=options.steps, sqnr="")
+        running = 0.0
+
+        def advance(error: float) -> None:
+            nonlocal running
+            running = 0.95 * running + 0.05 * error if running else error
+            bar.update(task, advance=1, sqnr=f"{-10.0 * math.log10(max(running, 1e-12)):.1f} dB")
+
+        return tune(Twin(float_model), plan, batches, options, advance)

@@ -1,0 +1,68 @@
+"""The float network of a TFLite file as differentiable PyTorch: whatever it was exported from, it can be tuned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edgekit_quantize.graph import Graph, Node
+from edgekit_quantize.twin_operators import OPERATORS
+
+Edit = Callable[[str, Tensor], Tensor]
+
+
+class Twin:
+    """Runs a float flatbuffer in PyTorch, as far as its operators are known.
+
+    Attributes:
+        graph: What it was made from.
+        constants: Name to values, of every constant tensor.
+        nodes: The operators that can be run here, in order: known ones that depend on known ones only.
+        unknown: Those that cannot.
+        ends: The last tensors that can be computed: the logits, or whatever the unknown operators take over.
+    """
+
+    def __init__(self, flatbuffer: bytes) -> None:
+        self.graph = Graph(flatbuffer)
+        names = self.graph.constants()
+        self.constants = {name: torch.from_numpy(np.array(self.graph.constant(name))) for name in names}
+        self.nodes: list[Node] = []
+        self.unknown: list[Node] = []
+        computed = {self.graph.input}
+        for node in self.graph.nodes():
+            inputs = {name for name in node.inputs if name is not None and name not in self.constants}
+            known = node.operator in OPERATORS and inputs <= computed and len(node.outputs) == 1
+            (self.nodes if known else self.unknown).append(node)
+            if known:
+                computed.update(node.outputs)
+        wanted = {name for node in self.unknown for name in node.inputs} | {self.graph.output}
+        self.ends = tuple(node.outputs[0] for node in self.nodes if node.outputs[0] in wanted)
+        self._last_use = {name: node for node in self.nodes for name in node.inputs}
+
+    def __call__(
+        self, images: Tensor, constants: Mapping[str, Tensor] | None = None, edit: Edit | None = None
+    ) -> dict[str, Tensor]:
+        """Run the network.
+
+        Args:
+            images: (N, height, width, 3) float32, normalized.
+            constants: Instead of the file's own, by name.
+            edit: Called with name and values of every activation, the input first; its result is used instead.
+
+        Returns:
+            Name to values of `ends`, batch first.
+        """
+        constants = {**self.constants, **(constants or {})}
+        edit = edit or (lambda _, values: values)
+        values = {self.graph.input: edit(self.graph.input, images)}
+        for node in self.nodes:
+            inputs = [None if name is None else values.get(name, constants.get(name)) for name in node.inputs]
+            output = node.outputs[0]
+            values[output] = edit(output, OPERATORS[node.operator](node.options, inputs))
+            for name in node.inputs:
+                if name in values and self._last_use[name] is node and name not in self.ends:
+                    del values[name]
+        return {name: values[name] for name in self.ends}
