@@ -126,28 +126,39 @@ def check_agreement(network: Network, card: Card) -> tuple[Quantization, Quantiz
     """The quantizations of input and output, once card and network are known to speak of the same int8 tensors.
 
     Raises:
-        InputError: The network is not int8 from input to output, or its sizes or quantizations are not the card's.
+        InputError: The network is not int8 from input to output, or as `check_card`.
     """
     if network.input_dtype != np.int8 or network.output_dtype != np.int8:
         raise InputError(
             f"The model must be int8 from input to output, got {network.input_dtype} to {network.output_dtype}.",
             "Convert it with --recipe int8.",
         )
+    check_card(network, card)
     into, out_of = network.input_quantization, network.output_quantization
+    if into is None or out_of is None:
+        raise InputError("The model's input and output must be quantized, got none.", "Convert it with --recipe int8.")
+    return into, out_of
+
+
+def check_card(network: Network, card: Card) -> None:
+    """Make sure that card and network speak of the same tensors: int8, or float32 where the card has no quantization.
+
+    Raises:
+        InputError: The network's sizes, types or quantizations are not the card's.
+    """
     facts = (
         ("input size", (1, card.input.height, card.input.width, 3), network.input_shape),
         ("output size", (1, card.output.classes), network.output_shape),
-        ("input quantization", _as_float32(card.input.quantization), _as_float32(into)),
-        ("output quantization", _as_float32(card.output.quantization), _as_float32(out_of)),
+        ("input type", _type_of(card.input.quantization), str(network.input_dtype)),
+        ("output type", _type_of(card.output.quantization), str(network.output_dtype)),
+        ("input quantization", _as_float32(card.input.quantization), _as_float32(network.input_quantization)),
+        ("output quantization", _as_float32(card.output.quantization), _as_float32(network.output_quantization)),
     )
     for name, said, found in facts:
         if said != found:
             raise InputError(
                 f"The card's {name} must be the network's {found}, got {said}.", "Convert the model again."
             )
-    if into is None or out_of is None:
-        raise InputError("The model's input and output must be quantized, got none.", "Convert it with --recipe int8.")
-    return into, out_of
 
 
 def runtime_name() -> str:
@@ -200,6 +211,10 @@ def _package(module: Any) -> str:
 def _quantization(details: dict[str, Any]) -> Quantization | None:
     scale, zero_point = details["quantization"]
     return Quantization(float(scale), int(zero_point)) if scale else None
+
+
+def _type_of(quantization: Quantization | None) -> str:
+    return "float32" if quantization is None else "int8"
 
 
 def _as_float32(quantization: Quantization | None) -> tuple[float, int] | None:

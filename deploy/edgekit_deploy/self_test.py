@@ -28,7 +28,7 @@ def check_model(path: str | Path, threads: int = 1) -> Iterator[Check]:
     """The checks of one model file: it is whole, it runs, on which kernels, and its golden samples hold.
 
     Raises:
-        InputError: There is no such file.
+        InputError: There is no such file, or it is a float model, as its card says.
     """
     try:
         model = bundle_file.read(path)
@@ -48,6 +48,8 @@ def check_model(path: str | Path, threads: int = 1) -> Iterator[Check]:
     try:
         check_agreement(network, card)
     except EdgekitError as error:
+        if card.input.quantization is None:
+            raise
         yield _broken("card", error)
         return
     yield check_kernels(network)

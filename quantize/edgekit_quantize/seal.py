@@ -8,11 +8,11 @@ from importlib import metadata
 from edgekit import __version__, bundle
 from edgekit.card import Card, OutputSpec, Provenance
 from edgekit_quantize.calibration_images import CalibrationImages
-from edgekit_quantize.golden import make_golden
+from edgekit_quantize.golden import NO_GOLDEN, make_golden
 from edgekit_quantize.metadata import attach
 from edgekit_quantize.recipe import Recipe
 from edgekit_quantize.source import Source
-from edgekit_quantize.verify import Comparison, Int8Check
+from edgekit_quantize.verify import Check, Comparison
 
 _TOOLS = ("torch", "onnx", "onnx2tf", "tensorflow", "ai-edge-quantizer", "ai-edge-litert", "opencv-python", "numpy")
 
@@ -23,7 +23,7 @@ def seal(
     images: CalibrationImages,
     recipe: Recipe,
     comparisons: tuple[Comparison, ...],
-    check: Int8Check,
+    check: Check,
     *,
     name: str,
     seed: int,
@@ -31,22 +31,22 @@ def seal(
     """The finished model file.
 
     Args:
-        model: The verified int8 flatbuffer.
+        model: The verified flatbuffer.
         source: What it was made from.
         images: What calibration saw.
         recipe: How it was quantized.
         comparisons: The float stages' deviations, for the card.
-        check: The int8 model's, and its quantization.
+        check: The finished model's, and its quantization.
         name: Of the model.
         seed: Of the choice of images.
 
     Raises:
-        EdgekitError: The model does not run on XNNPACK here.
+        EdgekitError: An int8 model does not run on XNNPACK here.
     """
     spec = replace(source.input, quantization=check.input)
     description = f"{source.architecture.name} image classifier, {len(source.labels)} classes, {recipe.description}."
     described = attach(model, name, description, source.input)
-    golden = make_golden(described, spec, images.originals)
+    golden = NO_GOLDEN if check.input is None else make_golden(described, spec, images.originals)
     card = Card(
         name=name,
         architecture=source.architecture,
@@ -61,7 +61,7 @@ def seal(
             calibration_sha256=images.sha256(),
             calibration_images=len(images.pixels),
         ),
-        measurements=(*(comparison.measurement() for comparison in comparisons), check.measurement()),
+        measurements=(*(comparison.measurement() for comparison in comparisons), *check.measurements()),
         golden=golden.samples,
         builtin_runtime=golden.builtin_runtime,
         builtin_bound=golden.builtin_bound,

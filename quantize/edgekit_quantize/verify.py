@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,9 +10,11 @@ from numpy.typing import NDArray
 
 from edgekit.card import InputSpec, Measurement, Quantization
 from edgekit.errors import EdgekitError, InputError
-from edgekit.preprocess import quantization_table, to_int8
-from edgekit.quant import dequantize, sqnr_db
+from edgekit.quant import sqnr_db
 from edgekit.runtime import Kernels, Network
+from edgekit_quantize.formats import format_of
+from edgekit_quantize.inference import PixelNetwork
+from edgekit_quantize.recipe import Format
 
 # Float stages compute the same network in another order of additions. Measured on MobileNetV1/V2: below 1e-5 of the
 # largest logit; a wrong layout, padding or folding gives 1e-1 and more.
@@ -61,53 +64,102 @@ def compare_floats(name: str, before: NDArray[np.float32], after: NDArray[np.flo
 
 
 @dataclass(frozen=True)
-class Int8Check:
-    """The int8 model beside the float one.
+class Check:
+    """The finished model beside the float TFLite one.
 
     Attributes:
+        format: What the file holds.
         kernels: What executes it under LiteRT.
-        input: Quantization of the input tensor, as the interpreter reads it from the file.
-        output: Of the output tensor.
-        sqnr_db: Signal-to-quantization-noise ratio of the logits.
+        input: Quantization of the input tensor, as the interpreter reads it from the file; None: float32.
+        output: Of the output tensor, likewise.
+        sqnr_db: Signal-to-quantization-noise ratio of the logits; infinite if they are the same.
         agreement: Share of images with the same top-1 as float, in [0, 1].
         images: Number of images compared.
     """
 
+    format: Format
     kernels: Kernels
-    input: Quantization
-    output: Quantization
+    input: Quantization | None
+    output: Quantization | None
     sqnr_db: float
     agreement: float
     images: int
 
-    def measurement(self) -> Measurement:
-        """For the model card."""
-        return Measurement("logits SQNR, int8 against float TFLite", round(self.sqnr_db, 2), "dB", self.images)
+    def measurements(self) -> tuple[Measurement, ...]:
+        """For the model card; none if the logits are the same, as JSON knows no infinity."""
+        if not math.isfinite(self.sqnr_db):
+            return ()
+        name = f"logits SQNR, {self.format} against float TFLite"
+        return (Measurement(name, round(self.sqnr_db, 2), "dB", self.images),)
 
 
-def verify_int8(
-    model: bytes, spec: InputSpec, pixels: NDArray[np.uint8], reference: NDArray[np.float32], threads: int
-) -> Int8Check:
-    """Run an int8 model on prepared images and compare with the logits of its float model.
+def verify(
+    model: bytes,
+    file_format: Format,
+    spec: InputSpec,
+    pixels: NDArray[np.uint8],
+    reference: NDArray[np.float32],
+    threads: int,
+) -> Check:
+    """Run a finished model on prepared images and compare with the logits of its float model.
 
     Args:
-        model: The int8 flatbuffer.
-        spec: Its input, with the quantization that it was meant to get.
+        model: The flatbuffer.
+        file_format: What it is meant to hold.
+        spec: Its input, with the quantization that it was meant to get; None for float32.
         pixels: (N, height, width, 3) RGB uint8.
         reference: (N, classes) float logits.
         threads: Of the interpreter.
 
     Raises:
-        EdgekitError: Input or output are not int8, or the input has another quantization than meant.
+        InputError: It gives NaN or infinity.
+        EdgekitError: It holds something else, has other ends, or another quantization of the input than meant.
     """
     network = Network(model, threads)
-    got, output, wanted = network.input_quantization, network.output_quantization, spec.quantization
-    if got is None or output is None or wanted is None:
-        raise EdgekitError("The int8 model must have int8 input and output, got float.")
+    _check_held(model, file_format)
+    _check_ends(network, spec.quantization)
+    pixel_network = PixelNetwork(network, spec)
+    logits = np.stack([pixel_network.logits(image) for image in pixels])
+    if not np.isfinite(logits).all():
+        raise InputError(f"The {file_format} model must give finite logits, got NaN or infinity.", "Use --recipe fp32.")
+    agreement = float((logits.argmax(1) == reference.argmax(1)).mean())
+    return Check(
+        format=file_format,
+        kernels=network.kernels,
+        input=network.input_quantization,
+        output=network.output_quantization,
+        sqnr_db=sqnr_db(reference, logits),
+        agreement=agreement,
+        images=len(pixels),
+    )
+
+
+def _check_held(model: bytes, wanted: Format) -> None:
+    found = format_of(model)
+    if found is not wanted:
+        raise EdgekitError(f"The file must hold {wanted}, got {found}.")
+
+
+def _check_ends(network: Network, wanted: Quantization | None) -> None:
+    """Input and output are int8 with the input quantization `wanted`, or float32 without one."""
+    kind = np.dtype(np.float32 if wanted is None else np.int8)
+    if network.input_dtype != kind or network.output_dtype != kind:
+        raise EdgekitError(
+            f"The model must have {kind} input and output, got {network.input_dtype} and {network.output_dtype}."
+        )
+    got = network.input_quantization
+    if got is None or wanted is None:
+        return
     if got.zero_point != wanted.zero_point or abs(got.scale - wanted.scale) > 1e-6 * wanted.scale:
         raise EdgekitError(f"The input quantization must be {wanted}, got {got}.")
-    table = quantization_table(spec, got)
-    codes = np.stack([network.run(to_int8(image, table)) for image in pixels])
-    logits = dequantize(codes, output.scale, output.zero_point)
-    agreement = float((logits.argmax(1) == reference.argmax(1)).mean())
-    return Int8Check(network.kernels, got, output, sqnr_db(reference, logits), agreement, len(pixels))
+
+
+# For convert.py, until it calls `verify` itself.
+Int8Check = Check
+
+
+def verify_int8(
+    model: bytes, spec: InputSpec, pixels: NDArray[np.uint8], reference: NDArray[np.float32], threads: int
+) -> Check:
+    """`verify` for INT8."""
+    return verify(model, Format.INT8, spec, pixels, reference, threads)

@@ -51,14 +51,14 @@ def make_checkpoint(weights: np.ndarray = WEIGHTS, labels: tuple[str, ...] = LAB
     return Checkpoint(Architecture("colour", 1.0), spec(size=size), labels, state)
 
 
-def make_card(labels: tuple[str, ...] = LABELS, reference: str = "") -> Card:
+def make_card(labels: tuple[str, ...] = LABELS, reference: str = "", *, is_float: bool = False) -> Card:
     provenance = Provenance({"edgekit": "0"}, "hand-made", 0, reference, hashlib.sha256(b"none").hexdigest(), 10)
     measurement = Measurement("logits SQNR, int8 against float TFLite", 40.0, "dB", 10)
     return Card(
         name="colours",
         architecture=Architecture("colour", 1.0),
-        input=spec(INPUT),
-        output=OutputSpec(len(labels), OUTPUT),
+        input=spec(None if is_float else INPUT),
+        output=OutputSpec(len(labels), None if is_float else OUTPUT),
         labels=labels,
         provenance=provenance,
         measurements=(measurement,),
@@ -69,7 +69,7 @@ def make_bundle(
     weights: np.ndarray = WEIGHTS, labels: tuple[str, ...] = LABELS, *, is_float: bool = False, reference: str = ""
 ) -> bundle.Bundle:
     flatbuffer = float_flatbuffer(weights) if is_float else int8_flatbuffer(weights)
-    return bundle.parse(bundle.seal(flatbuffer, make_card(labels, reference), {}))
+    return bundle.parse(bundle.seal(flatbuffer, make_card(labels, reference, is_float=is_float), {}))
 
 
 def colour_images(count: int, seed: int, noise: float = 60.0) -> ArraySet:

@@ -8,6 +8,7 @@ import pytest
 import report_samples as samples
 import torch
 
+from edgekit.bundle import parse, seal
 from edgekit.errors import GateError, InputError
 from edgekit.images import ArraySet, FileSet, labelled_folder
 from edgekit.models import MODELS
@@ -38,12 +39,12 @@ def test_both_models_give_the_logits_that_the_colours_demand():
     images = samples.colour_images(50, seed=3)
     got = predict(samples.make_checkpoint(), samples.make_bundle(), images, batch=7, threads=2)
     expected = samples.mean_colour_logits(_cropped(images))
-    print("worst float", np.abs(got.reference - expected).max(), "worst int8", np.abs(got.int8 - expected).max())
+    print("worst float", np.abs(got.reference - expected).max(), "worst int8", np.abs(got.model - expected).max())
     np.testing.assert_allclose(got.reference, expected, atol=1e-5)
     # Half a step of the mean through the largest weight on each channel, half a step of the output.
     bound = samples.INPUT.scale / 2 * np.abs(samples.WEIGHTS).sum(1).max() + samples.OUTPUT.scale
-    np.testing.assert_allclose(got.int8, expected, atol=bound)
-    codes = got.int8 / samples.OUTPUT.scale
+    np.testing.assert_allclose(got.model, expected, atol=bound)
+    codes = got.model / samples.OUTPUT.scale
     np.testing.assert_allclose(codes, np.round(codes), atol=1e-3)
     assert got.indices.tolist() == list(range(50))
 
@@ -53,7 +54,7 @@ def test_batch_and_threads_change_nothing(batch, threads):
     images, before = samples.colour_images(41, seed=4), torch.get_num_threads()
     usual = predict(samples.make_checkpoint(), samples.make_bundle(), images)
     other = predict(samples.make_checkpoint(), samples.make_bundle(), images, batch=batch, threads=threads)
-    np.testing.assert_array_equal(usual.int8, other.int8)
+    np.testing.assert_array_equal(usual.model, other.model)
     np.testing.assert_allclose(usual.reference, other.reference, atol=1e-5)
     assert usual.pixels_sha256 == other.pixels_sha256
     assert torch.get_num_threads() == before
@@ -63,7 +64,7 @@ def test_the_documents_numbers_are_those_of_the_logits():
     images = samples.colour_images(120, seed=5)
     document = _report(images).document
     got = predict(samples.make_checkpoint(), samples.make_bundle(), images)
-    ours, theirs = got.reference.argmax(1), got.int8.argmax(1)
+    ours, theirs = got.reference.argmax(1), got.model.argmax(1)
     right, int8_right = ours == images.targets, theirs == images.targets
     assert document.stages[0].top1.value == pytest.approx(100 * right.mean())
     assert document.stages[1].top1.value == pytest.approx(100 * int8_right.mean())
@@ -74,7 +75,7 @@ def test_the_documents_numbers_are_those_of_the_logits():
     for index, row in enumerate(document.classes):
         of_class = images.targets == index
         assert row.label == samples.LABELS[index]
-        assert row.int8_top1 == pytest.approx(100 * int8_right[of_class].mean())
+        assert row.model_top1 == pytest.approx(100 * int8_right[of_class].mean())
     assert np.asarray(document.confusion_change).sum() == 0
 
 
@@ -89,7 +90,7 @@ def test_a_class_that_collapses_is_found_and_the_gate_fails():
         report.check_gate()
     assert len(report.pictures) == len(document.flips) == 24
     assert all(flip.truth == "green" and flip.is_lost for flip in document.flips)
-    assert document.flips[0].float_guesses[0].label == "green" != document.flips[0].int8_guesses[0].label
+    assert document.flips[0].float_guesses[0].label == "green" != document.flips[0].model_guesses[0].label
     assert document.flips[0].shift >= document.flips[-1].shift > 0
 
 
@@ -205,9 +206,21 @@ def test_numbers_that_are_none_are_refused_with_the_images_name():
         _report(checkpoint=samples.make_checkpoint(weights))
 
 
-def test_a_float_tflite_is_refused():
-    with pytest.raises(InputError, match="must be int8 from input to output, got float32"):
-        _report(bundle=samples.make_bundle(is_float=True))
+def test_a_float_file_is_compared_under_the_name_of_its_format():
+    images = samples.colour_images(50, seed=3)
+    checkpoint, bundle = samples.make_checkpoint(), samples.make_bundle(is_float=True)
+    got = predict(checkpoint, bundle, images, batch=7, threads=2)
+    np.testing.assert_allclose(got.model, samples.mean_colour_logits(_cropped(images)), atol=1e-5)
+    document = make_report(checkpoint, bundle, images, data_name="colours").document
+    assert document.model.format == "fp32"
+    assert [stage.name for stage in document.stages] == ["float", "fp32"]
+    assert document.drop.points.value == 0.0
+
+
+def test_a_float_network_behind_an_int8_card_is_refused():
+    bundle = parse(seal(samples.float_flatbuffer(), samples.make_card(), {}))
+    with pytest.raises(InputError, match="card's input type must be the network's float32, got int8"):
+        _report(bundle=bundle)
 
 
 def test_a_file_that_does_not_fit_its_card_is_refused():

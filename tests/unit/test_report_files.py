@@ -15,6 +15,7 @@ import report_samples as samples
 import torch
 
 from edgekit import cli
+from edgekit.bundle import seal
 from edgekit.errors import InputError
 from edgekit.files import sha256
 from edgekit.images import FileSet
@@ -78,6 +79,21 @@ def test_the_page_says_the_verdict_first(tmp_path):
     for needed in (*samples.LABELS, "hand-made", document.model.file_sha256, document.data.pixels_sha256, "XNNPACK"):
         assert needed in words
     assert "logits SQNR, int8 against float TFLite" in words
+
+
+def test_every_label_names_the_format_of_the_file(tmp_path):
+    models = (samples.make_checkpoint(), samples.make_bundle(is_float=True))
+    text, _ = _page(tmp_path, models=models, images=samples.colour_images(120, seed=1))
+    page = _Page(text)
+    words = " ".join(page.words).replace(
+        "logits SQNR, int8 against float TFLite", ""
+    )  # of the conversion, as in the card
+    assert "accuracy of fp32 against float" in words
+    assert "int8" not in words
+    svgs = [base64.b64decode(x.split(",", 1)[1]).decode() for x in page.links if x.startswith("data:image/svg+xml")]
+    # matplotlib leaves each text in a comment beside its outlines.
+    assert any("<!-- by fp32, % -->" in svg for svg in svgs)
+    assert not any("int8" in svg for svg in svgs)
 
 
 def test_names_from_outside_cannot_break_out_of_the_page(tmp_path):
@@ -216,8 +232,8 @@ def _truncated(files):
     (files / "model.tflite").write_bytes(data[: len(data) // 3])
 
 
-def _float_tflite(files):
-    (files / "model.tflite").write_bytes(samples.make_bundle(is_float=True).data)
+def _other_network(files):
+    (files / "model.tflite").write_bytes(seal(samples.float_flatbuffer(), samples.make_card(), {}))
 
 
 def _foreign_folder(files):
@@ -234,7 +250,7 @@ MISTAKES = {
     "no model": (lambda f: (f / "model.tflite").unlink(), "must be a readable file"),
     "no card": (_plain_tflite, "must carry an edgekit card"),
     "truncated": (_truncated, "model.tflite must"),
-    "float model": (_float_tflite, "must be int8"),
+    "other network": (_other_network, "card's input type must be"),
     "no checkpoint": (lambda f: (f / "model.pt").unlink(), "nothing there"),
     "not a checkpoint": (lambda f: (f / "model.pt").write_text("hello"), "must be an edgekit checkpoint"),
     "a checkpoint with code": (lambda f: torch.save({"x": _Evil()}, f / "model.pt"), "pickle with code"),

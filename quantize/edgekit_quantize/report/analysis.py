@@ -72,16 +72,16 @@ def stage(name: str, runs_on: str, size: int, judged: Judged) -> Stage:
     )
 
 
-def compare(reference: Logits, int8: Logits, ours: Judged, theirs: Judged) -> Drop:
-    """The paired comparison of float (`ours`) and int8 (`theirs`)."""
+def compare(reference: Logits, model: Logits, ours: Judged, theirs: Judged) -> Drop:
+    """The paired comparison of the float network (`ours`) and the model file (`theirs`)."""
     counts = statistics.paired_counts(ours.right, theirs.right)
     return Drop(
         points=statistics.paired_drop(counts),
         counts=counts,
         mcnemar_p=statistics.mcnemar(counts),
         agreement=statistics.wilson(int(np.sum(ours.answer == theirs.answer)), len(ours.answer)),
-        kl=statistics.mean_kl(reference, int8),
-        sqnr_db=finite_or_none(statistics.logits_sqnr(reference, int8)),
+        kl=statistics.mean_kl(reference, model),
+        sqnr_db=finite_or_none(statistics.logits_sqnr(reference, model)),
     )
 
 
@@ -97,7 +97,7 @@ def class_rows(
             label=labels[index],
             images=c.images,
             float_top1=100.0 * (c.both_right + c.lost) / c.images,
-            int8_top1=100.0 * (c.both_right + c.gained) / c.images,
+            model_top1=100.0 * (c.both_right + c.gained) / c.images,
             drop=statistics.paired_drop(c),
             counts=c,
             adjusted_p=p,
@@ -109,7 +109,7 @@ def class_rows(
 def confusion_change(
     ours: Judged, theirs: Judged, targets: NDArray[np.int64], labels: tuple[str, ...]
 ) -> tuple[tuple[tuple[int, ...], ...] | None, tuple[str, ...]]:
-    """Confusion counts of int8 minus float with their labels; (None, ()) where the matrix is too large to read."""
+    """Confusion counts of model minus float with their labels; (None, ()) where the matrix is too large to read."""
     classes = len(labels)
     if classes > CONFUSION_CLASSES:
         return None, ()

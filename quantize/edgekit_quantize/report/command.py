@@ -34,7 +34,7 @@ def command(
     batch: int,
     threads: int | None,
 ) -> None:
-    """Accuracy of the int8 MODEL against the float checkpoint that it was made from.
+    """Accuracy of MODEL, of whatever format, against the float checkpoint that it was made from.
 
     Both see the same images. Writes one self-contained HTML page and a JSON file, and prints the verdict. With
     --max-drop the exit code is 1 unless the upper end of the 95 % interval of the drop is within the limit.
@@ -50,14 +50,14 @@ def command(
     _check_limit(max_drop)
     _check_outputs([out, json_path], [model, Path(reference)])
     # What can fail at once fails before the long work.
-    int8 = bundle.read(model)
+    converted = bundle.read(model)
     float32, reference_sha256 = load_float(reference)
     images = held_out_folder(data)
     for target in (out, json_path):
         check_writable(target)
     report = make_report(
         float32,
-        int8,
+        converted,
         images,
         max_drop=max_drop,
         data_name=str(data),

@@ -12,14 +12,15 @@ from edgekit.errors import InputError
 from edgekit_quantize.report.gate import Gate
 from edgekit_quantize.report.statistics import Bin, Estimate, PairedCounts
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """The int8 file and the float reference.
+    """The model file and the float reference.
 
     Attributes:
+        format: What the file holds, such as "int8" or "fp16"; it is called so throughout the report.
         file_sha256: Hash of the whole .tflite file.
         reference_sha256: Hash of the checkpoint file, as in the card; "" if it was only in memory.
         input_height: Pixels.
@@ -27,6 +28,7 @@ class ModelFacts:
     """
 
     name: str
+    format: str
     architecture: Architecture
     input_height: int
     input_width: int
@@ -60,9 +62,9 @@ class Stage:
     """One model's own results.
 
     Attributes:
-        name: "float" or "int8".
+        name: "float", or the format of the model file.
         runs_on: What executed it.
-        size: Bytes: of the weights (float) or of the file (int8).
+        size: Bytes: of the weights (float) or of the file (model).
         top1: Percent.
         top5: Percent; None with five classes or fewer, where it says nothing.
         nll: Mean negative log-likelihood, in nats.
@@ -82,14 +84,14 @@ class Stage:
 
 @dataclass(frozen=True)
 class Drop:
-    """int8 against float, paired.
+    """The model file against float, paired.
 
     Attributes:
-        points: Float top-1 minus int8 top-1, in percentage points.
+        points: Float top-1 minus the model's, in percentage points.
         counts: lost = right → wrong, gained = wrong → right.
         mcnemar_p: Exact two-sided p-value that lost and gained are equally likely.
         agreement: Same top-1 class, right or wrong, in percent.
-        kl: Mean KL(float ‖ int8), in nats.
+        kl: Mean KL(float ‖ model), in nats.
         sqnr_db: Logits signal-to-quantization-noise ratio; None if the logits are the same.
     """
 
@@ -107,7 +109,7 @@ class ClassRow:
 
     Attributes:
         float_top1: Percent.
-        int8_top1: Percent.
+        model_top1: Percent.
         drop: Percentage points, with Newcombe's interval.
         counts: Outcomes within the class.
         adjusted_p: McNemar's exact p-value, adjusted over all classes (Benjamini–Hochberg).
@@ -116,7 +118,7 @@ class ClassRow:
     label: str
     images: int
     float_top1: float
-    int8_top1: float
+    model_top1: float
     drop: Estimate
     counts: PairedCounts
     adjusted_p: float
@@ -142,10 +144,10 @@ class Flip:
     Attributes:
         image: Its name.
         truth: Its class.
-        is_lost: True: float right, int8 wrong. False: the other way round.
-        shift: Softmax of the true class, float minus int8, in points.
+        is_lost: True: float right, model wrong. False: the other way round.
+        shift: Softmax of the true class, float minus model, in points.
         float_guesses: Best three.
-        int8_guesses: Best three.
+        model_guesses: Best three.
     """
 
     image: str
@@ -153,7 +155,7 @@ class Flip:
     is_lost: bool
     shift: float
     float_guesses: tuple[Guess, ...]
-    int8_guesses: tuple[Guess, ...]
+    model_guesses: tuple[Guess, ...]
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,7 @@ class Document:
         gate: None if no limit was set.
         classes: In the card's order; only those that have images.
         flips: The worst first, lost before gained.
-        confusion_change: Confusion counts of int8 minus float, row = true class, column = answer; None with many
+        confusion_change: Confusion counts of model minus float, row = true class, column = answer; None with many
             classes.
         confusion_labels: Their names, in row order; empty with many classes.
         tools: Package name to version, of this comparison.

@@ -51,7 +51,7 @@ def find_flips(
             is_lost=bool(ours.right[row]),
             shift=100.0 * float(shift[row]),
             float_guesses=_guesses(predictions.reference[row], labels),
-            int8_guesses=_guesses(predictions.int8[row], labels),
+            model_guesses=_guesses(predictions.model[row], labels),
         )
         for row in rows
     )

@@ -22,7 +22,7 @@ def render(document: Document, pictures: tuple[str, ...], truth: NDArray[np.floa
     Args:
         document: The report.
         pictures: Data URIs of the flipped images, in the order of `document.flips`.
-        truth: (N, 2) softmax of the true class under float and int8, in [0, 1].
+        truth: (N, 2) softmax of the true class under float and the model, in [0, 1].
     """
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True

@@ -48,7 +48,7 @@ def check_same_task(checkpoint: Checkpoint, card: Card) -> None:
 
 
 def check_same_reference(reference_sha256: str, card: Card) -> None:
-    """Refuse a float network that the model was not made from: the comparison would say nothing about int8.
+    """Refuse a float network that the model was not made from: the comparison would say nothing about the conversion.
 
     Raises:
         InputError: The hashes differ. An empty one counts as unknown.

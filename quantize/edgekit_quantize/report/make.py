@@ -16,6 +16,7 @@ from edgekit.errors import GateError, InputError
 from edgekit.files import check_writable, write_whole
 from edgekit.images import ImageSet
 from edgekit.train.checkpoint import Checkpoint
+from edgekit_quantize.formats import format_of
 from edgekit_quantize.report import analysis, examples
 from edgekit_quantize.report.document import DataFacts, Document, ModelFacts, Stage
 from edgekit_quantize.report.gate import Outcome, judge
@@ -31,7 +32,7 @@ class Report:
     Attributes:
         document: The numbers: what the JSON file holds.
         pictures: The flipped images as data URIs, in the order of `document.flips`.
-        truth: (N, 2) float64, softmax of the true class under float and int8, in [0, 1].
+        truth: (N, 2) float64, softmax of the true class under float and the model, in [0, 1].
     """
 
     document: Document
@@ -68,11 +69,11 @@ def make_report(
     batch: int = BATCH,
     threads: int | None = None,
 ) -> Report:
-    """Compare the float network with the int8 file on labelled images.
+    """Compare the float network with the model file on labelled images.
 
     Args:
         checkpoint: The float network.
-        bundle: The int8 file.
+        bundle: The model file, of any format.
         images: Labelled images; their classes are matched to the card's by name.
         max_drop: Limit of the gate in percentage points, on the upper bound of the interval; None for no gate.
         data_name: What to call the images in the report.
@@ -90,14 +91,15 @@ def make_report(
     targets = targets[predictions.indices]
     labels = bundle.card.labels
     ours = analysis.judge_logits(predictions.reference, targets)
-    theirs = analysis.judge_logits(predictions.int8, targets)
-    drop = analysis.compare(predictions.reference, predictions.int8, ours, theirs)
+    theirs = analysis.judge_logits(predictions.model, targets)
+    drop = analysis.compare(predictions.reference, predictions.model, ours, theirs)
     flips, positions = examples.find_flips(predictions, ours, theirs, targets, images.names, labels)
     change, change_labels = analysis.confusion_change(ours, theirs, targets, labels)
+    file_format = format_of(bundle.data).value
     document = Document(
-        model=_model_facts(bundle, reference_sha256),
+        model=_model_facts(bundle, file_format, reference_sha256),
         data=_data_facts(data_name, predictions, targets),
-        stages=_stages(checkpoint, bundle, predictions, ours, theirs),
+        stages=_stages(checkpoint, bundle, file_format, predictions, ours, theirs),
         drop=drop,
         gate=None if max_drop is None else judge(drop.points, max_drop, len(targets)),
         classes=analysis.class_rows(ours, theirs, targets, labels),
@@ -126,10 +128,11 @@ def write_report(report: Report, html_path: str | Path, json_path: str | Path) -
     write_whole(html_path, html)
 
 
-def _model_facts(bundle: Bundle, reference_sha256: str) -> ModelFacts:
+def _model_facts(bundle: Bundle, file_format: str, reference_sha256: str) -> ModelFacts:
     card = bundle.card
     return ModelFacts(
         name=card.name,
+        format=file_format,
         architecture=card.architecture,
         input_height=card.input.height,
         input_width=card.input.width,
@@ -154,6 +157,7 @@ def _data_facts(name: str, predictions: Predictions, targets: NDArray[np.int64])
 def _stages(
     checkpoint: Checkpoint,
     bundle: Bundle,
+    file_format: str,
     predictions: Predictions,
     ours: analysis.Judged,
     theirs: analysis.Judged,
@@ -162,7 +166,7 @@ def _stages(
     kernels = {"xnnpack": "XNNPACK", "mixed": "XNNPACK in part"}.get(predictions.kernels.value, "builtin kernels")
     return (
         analysis.stage("float", f"PyTorch {metadata.version('torch')}", weights, ours),
-        analysis.stage("int8", f"{predictions.runtime}, {kernels}", len(bundle.data), theirs),
+        analysis.stage(file_format, f"{predictions.runtime}, {kernels}", len(bundle.data), theirs),
     )
 
 

@@ -1,6 +1,6 @@
 """The report's plots as SVG data URIs: drawn with matplotlib's figures directly, so no window system, no global state.
 
-Colours are Okabe and Ito's (2008), which colour-blind readers can tell apart; float and int8 differ in shape as well.
+Colours are Okabe and Ito's (2008), which colour-blind readers can tell apart; float and model differ in shape as well.
 Each plot is drawn small, so that a phone shows it at nearly full size.
 """
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from edgekit_quantize.report.document import ClassRow, Document, Stage
 
-FLOAT, INT8, INK, FAINT, _GREY = "#0072B2", "#D55E00", "#1f2933", "#d5dbe1", "#8894a0"
+FLOAT, MODEL, INK, FAINT, _GREY = "#0072B2", "#D55E00", "#1f2933", "#d5dbe1", "#8894a0"
 MOST_CLASSES = 30
 # With more classes than this, the confusion matrix needs the width of the page.
 BROAD_CLASSES = 12
@@ -52,16 +52,16 @@ def draw_all(document: Document, truth: NDArray[np.float64]) -> dict[str, str]:
 
     Args:
         document: The report.
-        truth: (N, 2) softmax of the true class under float and int8, in [0, 1].
+        truth: (N, 2) softmax of the true class under float and the model, in [0, 1].
     """
     rows = sorted(document.classes, key=lambda row: (-row.drop.value, row.label))
-    half = MOST_CLASSES // 2
+    half, name = MOST_CLASSES // 2, document.model.format
     shown = rows if len(rows) <= MOST_CLASSES else rows[:half] + rows[-half:]
     with mpl.rc_context(_STYLE):
         plots = {
-            "accuracy": _accuracy(shown),
-            "drop": _drop(shown),
-            "truth": _truth(truth),
+            "accuracy": _accuracy(shown, name),
+            "drop": _drop(shown, name),
+            "truth": _truth(truth, name),
             "reliability": _reliability(document.stages),
         }
         if document.confusion_change is not None:
@@ -69,14 +69,14 @@ def draw_all(document: Document, truth: NDArray[np.float64]) -> dict[str, str]:
         return {name: _data_uri(figure) for name, figure in plots.items()}
 
 
-def _accuracy(rows: Sequence[ClassRow]) -> Figure:
-    """Dumbbells: top-1 of float and int8 for each class."""
+def _accuracy(rows: Sequence[ClassRow], name: str) -> Figure:
+    """Dumbbells: top-1 of float and of the model, called `name`, for each class."""
     figure, axes = _class_axes(rows)
     places = np.arange(len(rows))
-    ours, theirs = [row.float_top1 for row in rows], [row.int8_top1 for row in rows]
+    ours, theirs = [row.float_top1 for row in rows], [row.model_top1 for row in rows]
     axes.hlines(places, ours, theirs, color=_GREY, linewidth=2, zorder=1)
     axes.scatter(ours, places, s=75, color=FLOAT, marker="o", label="float", zorder=2, clip_on=False)
-    axes.scatter(theirs, places, s=24, color=INT8, marker="D", label="int8", zorder=3, clip_on=False)
+    axes.scatter(theirs, places, s=24, color=MODEL, marker="D", label=name, zorder=3, clip_on=False)
     axes.set_xlabel("top-1 accuracy, %")
     low = min([*ours, *theirs])
     axes.set_xlim(max(0.0, low - 3.0) if low > 20 else -2.0, 101.0)
@@ -84,21 +84,21 @@ def _accuracy(rows: Sequence[ClassRow]) -> Figure:
     return figure
 
 
-def _drop(rows: Sequence[ClassRow]) -> Figure:
+def _drop(rows: Sequence[ClassRow], name: str) -> Figure:
     """The drop of each class with its interval; filled where it is beyond chance."""
     figure, axes = _class_axes(rows)
     axes.axvline(0.0, color=INK, linewidth=1)
     for place, row in enumerate(rows):
-        colour = INT8 if row.drop.value > 0 else FLOAT if row.drop.value < 0 else _GREY
+        colour = MODEL if row.drop.value > 0 else FLOAT if row.drop.value < 0 else _GREY
         axes.plot([row.drop.low, row.drop.high], [place, place], color=colour, linewidth=2, alpha=0.55)
         face = colour if row.has_changed else "white"
         axes.plot(row.drop.value, place, "o", markersize=6.5, markeredgewidth=1.6, color=colour, markerfacecolor=face)
-    axes.set_xlabel("drop of top-1, points (right: int8 is worse)")
+    axes.set_xlabel(f"drop of top-1, points (right: {name} is worse)")
     return figure
 
 
-def _truth(truth: NDArray[np.float64]) -> Figure:
-    """Density of images over the softmax of the true class: float across, int8 up."""
+def _truth(truth: NDArray[np.float64], name: str) -> Figure:
+    """Density of images over the softmax of the true class: float across, the model, called `name`, up."""
     figure, axes = _square_axes()
     grid, edges, _ = np.histogram2d(truth[:, 0], truth[:, 1], bins=40, range=[[0, 1], [0, 1]])
     shown = np.where(grid.T == 0, np.nan, grid.T)
@@ -107,7 +107,7 @@ def _truth(truth: NDArray[np.float64]) -> Figure:
     )
     axes.plot([0, 100], [0, 100], color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
     axes.set_xlabel("chance given to the true class by float, %")
-    axes.set_ylabel("by int8, %")
+    axes.set_ylabel(f"by {name}, %")
     bar = figure.colorbar(mesh, ax=axes, shrink=0.85, pad=0.02, format="{x:g}")
     bar.set_label("images")
     bar.outline.set_visible(False)
@@ -119,7 +119,7 @@ def _reliability(stages: Sequence[Stage]) -> Figure:
     figure, axes = _square_axes()
     axes.grid(visible=True)
     axes.plot([0, 100], [0, 100], color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
-    for stage, colour, marker in zip(stages, (FLOAT, INT8), ("o", "D"), strict=False):
+    for stage, colour, marker in zip(stages, (FLOAT, MODEL), ("o", "D"), strict=False):
         label = f"{stage.name} (off by {stage.calibration_error:.1f} points)"
         bins = [b for b in stage.reliability if b.images >= MIN_BIN]
         confidence, accuracy = [b.confidence for b in bins], [b.accuracy for b in bins]

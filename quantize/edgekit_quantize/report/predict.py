@@ -19,11 +19,11 @@ from edgekit.bundle import Bundle
 from edgekit.card import InputSpec
 from edgekit.errors import InputError
 from edgekit.images import ImageSet
-from edgekit.preprocess import Image, crop_and_resize, normalize, quantization_table, to_int8
+from edgekit.preprocess import Image, crop_and_resize, normalize
 from edgekit.progress import progress_bar
-from edgekit.quant import dequantize
-from edgekit.runtime import Kernels, Network, available_cores, check_agreement, runtime_name
+from edgekit.runtime import Kernels, Network, available_cores, check_card, runtime_name
 from edgekit.train.checkpoint import Checkpoint
+from edgekit_quantize.inference import PixelNetwork
 
 BATCH = 16
 
@@ -39,7 +39,7 @@ class _Chunk:
         indices: Places of the readable ones in the set.
         pixels: (N, height, width, 3) RGB uint8.
         reference: (N, classes) float32 logits of the float network.
-        int8: (N, classes) float32 logits of the int8 file.
+        model: (N, classes) float32 logits of the model file.
         skipped: Why the others could not be read.
     """
 
@@ -47,7 +47,7 @@ class _Chunk:
     indices: list[int]
     pixels: Image
     reference: Logits
-    int8: Logits
+    model: Logits
     skipped: list[str]
 
 
@@ -58,16 +58,16 @@ class Predictions:
     Attributes:
         indices: (N,) int64, places of the readable images in the set, ascending.
         reference: (N, classes) float32 logits of the float network.
-        int8: (N, classes) float32 logits of the int8 file, dequantized.
+        model: (N, classes) float32 logits of the model file, dequantized if it is int8.
         skipped: One line for each image that could not be read.
         pixels_sha256: Hash over the cropped pixels, in order.
         runtime: Package and version of the TFLite interpreter.
-        kernels: What executed the int8 file.
+        kernels: What executed the model file.
     """
 
     indices: NDArray[np.int64]
     reference: Logits
-    int8: Logits
+    model: Logits
     skipped: tuple[str, ...]
     pixels_sha256: str
     runtime: str
@@ -83,28 +83,27 @@ def predict(
 
     Args:
         checkpoint: The float network.
-        bundle: The int8 file; its card says how images are cropped.
+        bundle: The model file; its card says how images are cropped.
         images: The images.
         batch: Images at a time through PyTorch, at least 1.
         threads: Chunks worked on at once; default all cores.
 
     Raises:
-        InputError: The file is not fully int8 or does not fit its card, no image is readable, or logits are not
-            finite.
+        InputError: The file does not fit its card, no image is readable, or logits are not finite.
     """
     threads = threads or available_cores()
     work = _Worker(checkpoint, bundle, images, batch, threads)
     count, classes = len(images.names), bundle.card.output.classes
     reference = np.empty((count, classes), np.float32)
-    int8 = np.empty((count, classes), np.float32)
+    model = np.empty((count, classes), np.float32)
     indices: list[int] = []
     skipped: list[str] = []
     digest = hashlib.sha256()
     with _single_torch_thread(), _pool(threads) as pool, progress_bar(unit="images") as bar:
-        task = bar.add_task("Comparing float and int8", total=count)
+        task = bar.add_task("Comparing", total=count)
         for chunk in _in_order(pool, work, range(0, count, batch), ahead=2 * threads):
             rows = slice(len(indices), len(indices) + len(chunk.indices))
-            reference[rows], int8[rows] = chunk.reference, chunk.int8
+            reference[rows], model[rows] = chunk.reference, chunk.model
             indices += chunk.indices
             skipped += chunk.skipped
             digest.update(chunk.pixels.tobytes())
@@ -114,7 +113,7 @@ def predict(
     return Predictions(
         indices=np.asarray(indices, np.int64),
         reference=reference[: len(indices)],
-        int8=int8[: len(indices)],
+        model=model[: len(indices)],
         skipped=tuple(skipped),
         pixels_sha256=digest.hexdigest(),
         runtime=runtime_name(),
@@ -142,14 +141,13 @@ class _Worker:
     def __init__(self, checkpoint: Checkpoint, bundle: Bundle, images: ImageSet, batch: int, threads: int) -> None:
         self._float, self._float_spec = checkpoint.network(), checkpoint.input
         networks = [Network(bundle.data, threads=1) for _ in range(threads)]
-        self._input, self._output = check_agreement(networks[0], bundle.card)
+        check_card(networks[0], bundle.card)
         self.kernels = networks[0].kernels
         self._spec, self._classes = bundle.card.input, bundle.card.output.classes
-        self._table = quantization_table(self._spec, self._input)
         self._images, self._names, self._batch = images, images.names, batch
-        self._free: SimpleQueue[Network] = SimpleQueue()
+        self._free: SimpleQueue[PixelNetwork] = SimpleQueue()
         for network in networks:
-            self._free.put(network)
+            self._free.put(PixelNetwork(network, self._spec))
 
     def __call__(self, start: int) -> _Chunk:
         tried = range(start, min(start + self._batch, len(self._names)))
@@ -166,18 +164,17 @@ class _Worker:
             nothing = np.empty((0, self._classes), np.float32)
             return _Chunk(len(tried), [], np.empty(0, np.uint8), nothing, nothing, skipped)
         stacked = np.stack(pixels)
-        reference, int8 = float_logits(self._float, stacked, self._float_spec), self._int8_logits(stacked)
+        reference, model = float_logits(self._float, stacked, self._float_spec), self._model_logits(stacked)
         self._check_finite(reference, "The float network", indices)
-        self._check_finite(int8, "The int8 model", indices)
-        return _Chunk(len(tried), indices, stacked, reference, int8, skipped)
+        self._check_finite(model, "The model", indices)
+        return _Chunk(len(tried), indices, stacked, reference, model, skipped)
 
-    def _int8_logits(self, pixels: Image) -> Logits:
+    def _model_logits(self, pixels: Image) -> Logits:
         network = self._free.get()
         try:
-            codes = np.stack([network.run(to_int8(image, self._table)) for image in pixels])
+            return np.stack([network.logits(image) for image in pixels])
         finally:
             self._free.put(network)
-        return dequantize(codes, self._output.scale, self._output.zero_point)
 
     def _check_finite(self, logits: Logits, who: str, indices: list[int]) -> None:
         bad = np.flatnonzero(~np.isfinite(logits).all(axis=1))

@@ -31,12 +31,12 @@ def size(count: int) -> str:
 
 
 def headline(document: Document) -> str:
-    """The verdict: what int8 costs, how sure that is, on how many images."""
-    drop, images = document.drop.points, f"n = {document.data.images:,}"
+    """The verdict: what the format costs, how sure that is, on how many images."""
+    name, drop, images = document.model.format, document.drop.points, f"n = {document.data.images:,}"
     if number(drop.value).startswith("−"):
         gained = number(-drop.value)
-        return f"int8 gains {gained} points (95 % interval of the loss {interval(drop)}, {images})"
-    return f"int8 loses {number(drop.value)} points (95 % interval {interval(drop)}, {images})"
+        return f"{name} gains {gained} points (95 % interval of the loss {interval(drop)}, {images})"
+    return f"{name} loses {number(drop.value)} points (95 % interval {interval(drop)}, {images})"
 
 
 def gate_badge(document: Document) -> str:
