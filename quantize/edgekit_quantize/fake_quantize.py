@@ -14,20 +14,23 @@ class _Activation(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, scale: Tensor, zero_point: int) -> Tensor:
-        rounded, inside = torch.ops.aten.fake_quantize_per_tensor_affine_cachemask(
-            values, float(scale), zero_point, -128, 127
-        )
-        ctx.save_for_backward(values, rounded, inside, scale)
-        return torch.as_tensor(rounded)
+        # Four plain passes: PyTorch's own fake_quantize operator was measured to take several times as long on CPU.
+        codes = torch.mul(values, 1.0 / float(scale)).round_()
+        rounded = codes.clamp_(-128 - zero_point, 127 - zero_point).mul_(scale)
+        ctx.save_for_backward(values, rounded, scale)
+        ctx.zero_point = zero_point
+        return rounded
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
-        values, rounded, inside, scale = ctx.saved_tensors
-        passed = gradient * inside
+        values, rounded, scale = ctx.saved_tensors
+        low, high = (float((code - ctx.zero_point) * scale) for code in (-128.5, 127.5))
+        # Zero outside of [low, high], in one pass.
+        passed = torch.ops.aten.hardtanh_backward(gradient, values, low, high)
         # d rounded / d scale is (rounded - values) / scale inside the range and the outermost code beyond it.
-        with_scale = (torch.sum(gradient * rounded) - torch.sum(passed * values)) / scale
-        return passed, with_scale, None
+        with_scale = torch.dot(gradient.flatten(), rounded.flatten()) - torch.dot(passed.flatten(), values.flatten())
+        return passed, with_scale / scale, None
 
 
 def fake_quantize(values: Tensor, scale: Tensor, zero_point: int) -> Tensor:
@@ -43,4 +46,5 @@ def fake_quantize(values: Tensor, scale: Tensor, zero_point: int) -> Tensor:
 
 def fake_round(codes: Tensor) -> Tensor:
     """The nearest whole numbers in [-127, 127], the codes of a weight; the gradient stops beyond that range."""
-    return torch.fake_quantize_per_tensor_affine(codes, 1.0, 0, -127, 127)
+    inside = codes.clamp(-127.0, 127.0)
+    return inside + (inside.round() - inside).detach()

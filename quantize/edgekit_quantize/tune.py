@@ -127,12 +127,12 @@ def tune(
             wanted = twin(exact)
         loss = relative_error(wanted, student(rounded))
         if not torch.isfinite(loss):
-            raise EdgekitError(f"Tuning must have a finite error, got {float(loss)}.", "Lower the recipe's rates.")
+            raise EdgekitError("Tuning must have a finite error, got NaN or infinity.", "Lower the recipe's rates.")
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
-        advance(float(loss))
+        advance(float(loss.detach()))
     return student.plan()
 
 

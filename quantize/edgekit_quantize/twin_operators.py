@@ -19,8 +19,8 @@ Operator = Callable[[Any, Sequence[Tensor | None]], Tensor]
 _ACTIVATIONS: dict[int, Callable[[Tensor], Tensor]] = {
     schema.ActivationFunctionType.NONE: lambda x: x,
     schema.ActivationFunctionType.RELU: torch.relu,
-    schema.ActivationFunctionType.RELU6: lambda x: torch.clamp(x, 0.0, 6.0),
-    schema.ActivationFunctionType.RELU_N1_TO_1: lambda x: torch.clamp(x, -1.0, 1.0),
+    schema.ActivationFunctionType.RELU6: functional.relu6,
+    schema.ActivationFunctionType.RELU_N1_TO_1: functional.hardtanh,
     schema.ActivationFunctionType.TANH: torch.tanh,
 }
 
@@ -48,6 +48,9 @@ def _pad(x: Tensor, options: Any, kernel: tuple[int, int], value: float = 0.0) -
 
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, options: Any, groups: int) -> Tensor:
     """`weight` is (out, in, height, width). NHWC memory seen as NCHW is what PyTorch calls channels_last: no copy."""
+    if weight.shape[2:] == (1, 1) and groups == 1 and (options.strideH, options.strideW) == (1, 1):
+        # A pointwise convolution of NHWC values is a matrix product.
+        return _activate(functional.linear(x, weight[:, :, 0, 0], bias), options)
     dilation = (options.dilationHFactor, options.dilationWFactor)
     height, width = (d * (k - 1) + 1 for d, k in zip(dilation, weight.shape[2:], strict=True))
     x = _pad(x, options, (height, width)).permute(0, 3, 1, 2)
@@ -148,8 +151,8 @@ OPERATORS: dict[str, Operator] = {
     "PAD": _pad_constant,
     "PADV2": _pad_constant,
     "RELU": _plain(torch.relu),
-    "RELU6": _plain(lambda x: torch.clamp(x, 0.0, 6.0)),
-    "RELU_0_TO_1": _plain(lambda x: torch.clamp(x, 0.0, 1.0)),
+    "RELU6": _plain(functional.relu6),
+    "RELU_0_TO_1": _plain(lambda x: functional.hardtanh(x, 0.0, 1.0)),
     "RESHAPE": _reshape,
     "SOFTMAX": _softmax,
     "SQUEEZE": _squeeze,
