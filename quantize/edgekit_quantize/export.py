@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch import nn
 
 from edgekit.card import InputSpec
 from edgekit.errors import InputError
+from edgekit_quantize.contract import give_logits, give_vector, weights_not_finite
 
 OPSET = 18
 
@@ -62,16 +64,32 @@ def onnx_logits(path: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(np.concatenate(rows), np.float32)
 
 
-def import_onnx(source: Path, path: Path) -> tuple[int, int, int]:
-    """Check a foreign ONNX classifier and write it to `path` with batch size 1.
+@dataclass(frozen=True)
+class Imported:
+    """A foreign classifier as it was written.
 
-    Returns:
-        (height, width, classes)
+    Attributes:
+        height: Of the input, in pixels.
+        width: Of the input, in pixels.
+        classes: Length of the output.
+        note: What was changed about its answer, for the user; None if nothing.
+    """
+
+    height: int
+    width: int
+    classes: int
+    note: str | None
+
+
+def import_onnx(source: Path, path: Path) -> Imported:
+    """Check a foreign ONNX classifier and write it to `path` with batch size 1 and logits (1, classes).
 
     Raises:
-        InputError: Not ONNX, or not one image (N, 3, height, width) in and one vector (N, classes) out.
+        InputError: Not ONNX, weights that are not finite, or not one image (N, 3, height, width) in and one vector
+            (N, classes) or (N, classes, 1, 1) out.
     """
     model = _load(source)
+    check_finite(model, str(source))
     inputs = _real_inputs(model)
     if len(inputs) != 1 or len(model.graph.output) != 1:
         raise InputError(
@@ -89,12 +107,23 @@ def import_onnx(source: Path, path: Path) -> tuple[int, int, int]:
             f"{source} must have an input of fixed height and width, got {_describe(inputs[0])}.",
             "Export it without dynamic axes.",
         )
+    note = give_logits(model)
     model = _infer(model, source)
+    give_vector(model)
     output = _shape(model.graph.output[0])
     if len(output) != 2 or not isinstance(output[1], int):
         raise InputError(f"{source} must give a class vector (1, classes), got {_describe(model.graph.output[0])}.")
     onnx.save(model, str(path))
-    return shape[2], shape[3], output[1]
+    return Imported(shape[2], shape[3], output[1], note)
+
+
+def check_finite(model: onnx.ModelProto, name: str) -> None:
+    """Raises `InputError` if a weight holds NaN or infinity, and names it."""
+    broken = weights_not_finite(model)
+    if broken:
+        raise InputError(
+            f"The weights of {name} must be finite, got NaN or infinity in {', '.join(broken[:3])}.", "Train again."
+        )
 
 
 def _load(source: Path) -> onnx.ModelProto:

@@ -29,6 +29,7 @@ class Source:
         input: Size and normalization, not quantized.
         labels: Class names in logits order.
         sha256: Hash of the checkpoint or of the foreign file.
+        note: What was changed about a foreign file's answer, for the user; None if nothing.
     """
 
     onnx: Path
@@ -37,6 +38,7 @@ class Source:
     input: InputSpec
     labels: tuple[str, ...]
     sha256: str
+    note: str | None = None
 
 
 @dataclass(frozen=True)
@@ -99,15 +101,16 @@ def load_float(text: str) -> tuple[Checkpoint, str]:
 
 
 def _from_onnx(path: Path, onnx: Path, options: ForeignOptions) -> Source:
-    height, width, classes = import_onnx(path, onnx)
+    imported = import_onnx(path, onnx)
+    classes = imported.classes
     labels = options.labels or tuple(f"class {index}" for index in range(classes))
     if len(labels) != classes:
         raise InputError(f"--labels must name {classes} classes, one per line, got {len(labels)}.")
-    spec = InputSpec(height=height, width=width)
+    spec = InputSpec(height=imported.height, width=imported.width)
     if options.mean is not None:
         spec = replace(spec, mean=options.mean)
     if options.std is not None:
         spec = replace(spec, std=options.std)
     if options.crop_fraction is not None:
         spec = replace(spec, crop_fraction=options.crop_fraction)
-    return Source(onnx, None, Architecture("onnx", 0.0), spec, labels, sha256(path))
+    return Source(onnx, None, Architecture("onnx", 0.0), spec, labels, sha256(path), imported.note)

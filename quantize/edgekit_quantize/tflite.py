@@ -14,22 +14,25 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
 from edgekit.errors import InputError
 from edgekit.runtime import Kernels, Network
+from edgekit_quantize.rewrite import rewrite_for_int8, simplify
 
 # onnx2tf looks for this file in its working directory and downloads it when it is absent.
 SAMPLE_FILE = "calibration_image_sample_data_20x128x128x3_float32.npy"
 _SAMPLE_SHAPE = (20, 128, 128, 3)
 
 
-def convert_onnx(onnx_path: Path, pixels: NDArray[np.uint8]) -> bytes:
+def convert_onnx(onnx_path: Path, pixels: NDArray[np.uint8], for_int8: bool = True) -> bytes:
     """Float TFLite flatbuffer of an ONNX classifier; input (1, height, width, 3), output (1, classes).
 
     Args:
         onnx_path: A checked ONNX file with batch size 1.
         pixels: (N, height, width, 3) RGB uint8, the user's own images, on which onnx2tf compares its layers.
+        for_int8: Rewrite it first in operators that quantize well; see `rewrite.rewrite_for_int8`.
 
     Raises:
         InputError: onnx2tf or TensorFlow cannot convert the graph; its last words are quoted.
@@ -37,11 +40,11 @@ def convert_onnx(onnx_path: Path, pixels: NDArray[np.uint8]) -> bytes:
     with tempfile.TemporaryDirectory(prefix="edgekit-") as scratch:
         folder = Path(scratch)
         np.save(folder / SAMPLE_FILE, _sample_images(pixels))
-        target = folder / "float.tflite"
-        worker = [sys.executable, "-m", "edgekit_quantize.tflite_worker", str(onnx_path.resolve()), str(target)]
+        graph, target = folder / "network.onnx", folder / "float.tflite"
+        model = simplify(onnx.load(str(onnx_path)))
+        onnx.save(rewrite_for_int8(model) if for_int8 else model, str(graph))
+        worker = [sys.executable, "-m", "edgekit_quantize.tflite_worker", str(graph), str(target)]
         environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_USE_LEGACY_KERAS": "1", "CUDA_VISIBLE_DEVICES": ""}
-        # The console script onnxsim lies beside the interpreter, which need not be on PATH.
-        environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
         done = subprocess.run(  # noqa: S603 - our own module
             worker, cwd=folder, env=environment, capture_output=True, text=True, errors="replace", check=False
         )

@@ -19,6 +19,8 @@ def main(source: str, target: str) -> None:
         input_onnx_file_path=source,
         output_folder_path="unused",
         disable_model_save=True,
+        # It would put a padding back into the pooling behind it, where onnx2tf fills it with minus infinity.
+        not_use_onnxsim=True,
         onnxruntime_output_memmap=False,
         non_verbose=True,
         verbosity="error",

@@ -1,0 +1,61 @@
+"""The same function in operators that have an int8 form, in ai-edge-quantizer and in XNNPACK alike. ONNX to ONNX."""
+
+from __future__ import annotations
+
+import onnx
+import onnx_ir as ir
+from onnx_ir.passes import common as passes
+from onnxscript.optimizer import optimize_ir
+from onnxscript.rewriter import RewriteRuleSet, rewrite
+from onnxscript.rewriter.rules.common import (
+    fuse_batchnorm_into_conv_rule,
+    fuse_batchnorm_into_gemm_rule,
+    fuse_hardswish_rules,
+)
+
+from edgekit_quantize.rewrite.activations import ACTIVATIONS, LONE_ACTIVATIONS
+from edgekit_quantize.rewrite.affine import AFFINE, ARITHMETIC
+from edgekit_quantize.rewrite.factors import absorb_factors
+from edgekit_quantize.rewrite.pooling import POOLING
+
+_FUSIONS = RewriteRuleSet([fuse_batchnorm_into_conv_rule, fuse_batchnorm_into_gemm_rule])
+# Exporters may write a hard-swish in parts: it is made whole before those are looked at.
+_STEPS = (
+    _FUSIONS,
+    fuse_hardswish_rules(),
+    ARITHMETIC,
+    ACTIVATIONS,
+    POOLING,
+    AFFINE,
+    LONE_ACTIVATIONS,
+)
+
+
+def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same network with constants folded and functions inlined.
+
+    Args:
+        model: A checked ONNX network with fixed shapes.
+    """
+    network = ir.from_proto(model)
+    optimize_ir(network)
+    return ir.to_proto(network)
+
+
+def rewrite_for_int8(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same network in operators that quantize well.
+
+    Args:
+        model: A simplified ONNX network.
+
+    Returns:
+        A network with the same input, output and function, up to the rounding of float32.
+    """
+    network = ir.from_proto(model)
+    for rules in _STEPS:
+        network = rewrite(network, rules)
+        passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(network)
+        passes.ShapeInferencePass()(network)
+    absorb_factors(network.graph)
+    passes.RemoveUnusedNodesPass()(network)
+    return ir.to_proto(network)
