@@ -64,3 +64,16 @@ def converted(tmp_path_factory, photos, checkpoint_file) -> Converted:
     arguments = ["convert", checkpoint_file, "--calibration", photos, "--out", model, "--onnx", onnx]
     assert run([str(argument) for argument in arguments]) == 0
     return Converted(model, onnx, checkpoint_file)
+
+
+@pytest.fixture(scope="session")
+def float_model(converted, photos) -> bytes:
+    """The float TFLite flatbuffer behind `converted`."""
+    import numpy as np
+
+    from edgekit import bundle
+    from edgekit.images import Prepared, unlabelled_folder
+    from edgekit_quantize.tflite import convert_onnx
+
+    spec = bundle.read(converted.model).card.input
+    return convert_onnx(converted.onnx, np.stack([crop for _, crop in Prepared(unlabelled_folder(photos), spec)]))

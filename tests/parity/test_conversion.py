@@ -102,8 +102,7 @@ def test_weights_are_per_channel_and_symmetric(sealed):
     assert all((p["zero_points"] == 0).all() for p in per_channel)
 
 
-def test_injected_ranges_reach_the_file_exactly(converted, sealed, pixels):
-    float_model = convert_onnx(converted.onnx, pixels)
+def test_injected_ranges_reach_the_file_exactly(float_model, sealed, pixels):
     graph = Graph(float_model)
     inputs = (normalize(image, sealed.card.input) for image in pixels[:4])
     names = [name for name in collect(float_model, inputs, 1) if name != graph.input]
