@@ -106,7 +106,17 @@ def prepare(source: str, calibration: str, count: int, folder: Path) -> Rivals:
     link_images(calibration, count, photos)
     # The commands run in a folder of their own.
     network = Path(source).resolve() if Path(source).exists() else source
-    ours = [*EDGEKIT, "convert", network, "--recipe", "int8-minmax", "--calibration", photos, "--out", model]
+    ours: list[str | Path] = [
+        *EDGEKIT,
+        "convert",
+        network,
+        "--recipe",
+        "int8-minmax",
+        "--calibration",
+        photos,
+        "--out",
+        model,
+    ]
     with console.status("the ONNX file …"):
         measure([*ours, "--onnx", onnx])
     spec = bundle.read(model).card.input
@@ -117,7 +127,7 @@ def prepare(source: str, calibration: str, count: int, folder: Path) -> Rivals:
     write_sample_images(pixels, folder)
     # Data between 0 and 1, with mean and std of the network: so that onnx2tf calibrates on what the network sees.
     data = ["-cind", "image", "pixels.npy", f"[[[{list(spec.mean)}]]]", f"[[[{list(spec.std)}]]]"]
-    theirs = [Path(sys.executable).with_name("onnx2tf"), "-i", onnx, "-oiqt", *data, "-o", "onnx2tf"]
+    theirs: list[str | Path] = [Path(sys.executable).with_name("onnx2tf"), "-i", onnx, "-oiqt", *data, "-o", "onnx2tf"]
     files = {OURS: model, THEIRS: folder / "onnx2tf" / "net_full_integer_quant.tflite"}
     return Rivals(folder, spec, pixels, {OURS: ours, THEIRS: theirs}, files)
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-import psutil
+import psutil  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from edgekit import __version__

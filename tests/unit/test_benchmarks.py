@@ -1,0 +1,132 @@
+"""The benchmarks' pure parts: tables, recipes with changed keys, lists of labelled images, scores."""
+
+import sys
+import tomllib
+
+import numpy as np
+import pytest
+
+from benchmarks import ablation, conversion_speed, evaluation, quantization, support
+from benchmarks.support import Usage
+from edgekit.card import InputSpec
+from edgekit.errors import EdgekitError, InputError
+from edgekit_quantize.recipe import Format, RangeRule, load_recipe
+
+SHIPPED = {"name": "x", "equalization": 0.5, "tuning": {"steps": 100, "flip": True}}
+
+
+def test_an_override_changes_its_key_and_nothing_else():
+    changed = ablation.override(SHIPPED, {"tuning.steps": lambda steps: steps // 2, "equalization": 0.0})
+    assert changed == {"name": "x", "equalization": 0.0, "tuning": {"steps": 50, "flip": True}}
+    assert SHIPPED["tuning"]["steps"] == 100
+
+
+def test_an_override_removes_a_table_or_does_without_it():
+    assert ablation.override(SHIPPED, {"tuning": None}) == {"name": "x", "equalization": 0.5}
+    assert ablation.override({"name": "x"}, {"tuning.flip": False}) is None
+
+
+def test_toml_is_read_back_as_it_was():
+    content = SHIPPED | {"description": 'a "quoted" one – with a dash', "calibration_images": 256, "low": 1e-7}
+    assert tomllib.loads(ablation.to_toml(content)) == content
+
+
+def test_variants_are_valid_and_each_differs_from_all_others(tmp_path, monkeypatch):
+    recipe = {"name": "r", "description": "d", "format": "int8", "calibration_images": 9, "activation_range": "mse"}
+    (tmp_path / "r.toml").write_text(ablation.to_toml(recipe | {"tuning": {"steps": 10}}))
+    monkeypatch.setattr("edgekit_quantize.recipe.recipe_folder", lambda: tmp_path)
+    monkeypatch.setattr(ablation, "recipe_folder", lambda: tmp_path)
+    variants = {name: load_recipe(path) for name, path in ablation.write_variants("r", tmp_path).items()}
+    # Without equalization in the recipe, variants that only take it away are none.
+    assert set(variants) == {
+        "r, min/max ranges",
+        "r, no tuning",
+        "r, nothing but min/max",
+        "r, half the tuning steps",
+        "r, twice the tuning steps",
+        "r, no mirrored images",
+    }
+    assert variants["r, min/max ranges"].activation_range is RangeRule.MINMAX
+    assert variants["r, no tuning"].tuning is None
+    assert variants["r, half the tuning steps"].tuning.steps == 5
+    assert all(variant.format is Format.INT8 for variant in variants.values())
+
+
+def test_labels_csv_gives_files_and_output_indices(tmp_path):
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).touch()
+    (tmp_path / "labels.csv").write_text("file,imagenet_index,name\na.jpg,7,hen\nb.jpg,3,shark\n")
+    images = evaluation.read_evaluation(tmp_path)
+    assert [path.name for path in images.paths] == ["a.jpg", "b.jpg"]
+    assert evaluation.targets_of(images, tuple("abcdefgh")).tolist() == [7, 3]
+    with pytest.raises(InputError, match="must be below 7, got 7"):
+        evaluation.targets_of(images, tuple("abcdefg"))
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("file,class\na.jpg,7\n", "columns file and imagenet_index"),
+        ("file,imagenet_index\n", "got none"),
+        ("file,imagenet_index\nb.jpg,7\n", "got b.jpg with '7'"),
+        ("file,imagenet_index\na.jpg,hen\n", "got a.jpg with 'hen'"),
+        ("file,imagenet_index\na.jpg\n", "got a.jpg with ''"),
+    ],
+)
+def test_a_wrong_labels_csv_is_refused(tmp_path, text, complaint):
+    (tmp_path / "a.jpg").touch()
+    (tmp_path / "labels.csv").write_text(text)
+    with pytest.raises(InputError, match=complaint):
+        evaluation.read_evaluation(tmp_path)
+
+
+def test_markdown_aligns_all_but_the_first_column_to_the_right():
+    assert support.markdown(["a", "b, s"], [["x", "1"]]) == "| a | b, s |\n| --- | ---: |\n| x | 1 |"
+
+
+def test_a_score_counts_images():
+    reference = np.eye(4, dtype=np.float32)
+    answers = np.eye(4, dtype=np.float32)[[0, 1, 2, 2]]
+    row = quantization.score(reference, answers, np.arange(4), 4.0, Usage(1.0, 2.0), "xnnpack")
+    assert (row.top1.value, row.drop.value, row.same.value) == (75.0, 25.0, 75.0)
+    # One row of four is wrong by 2 of the signal's 4 in total: 10 log10(4 / 2).
+    assert row.sqnr_db == pytest.approx(3.0103, abs=1e-4)
+    assert quantization.score(reference, reference, np.arange(4), 4.0, Usage(1.0, 2.0), "xnnpack").sqnr_db is None
+
+
+def test_the_ratio_is_that_of_the_medians():
+    runs = {
+        conversion_speed.OURS: [Usage(1.0, 10.0), Usage(9.0, 10.0), Usage(2.0, 30.0)],
+        conversion_speed.THEIRS: [Usage(4.0, 40.0), Usage(8.0, 20.0), Usage(8.0, 50.0)],
+    }
+    ratios = conversion_speed.ratio_of_medians(runs)
+    assert (ratios.seconds, ratios.peak_mb) == (0.25, 0.25)
+
+
+def test_measuring_sees_the_memory_of_children_and_the_time():
+    child = "import time; held = bytearray(100_000_000); held[::4096] = b'x' * len(held[::4096]); time.sleep(0.4)"
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    usage = support.measure([sys.executable, "-c", parent])
+    assert 100.0 < usage.peak_mb < 200.0
+    assert 0.4 < usage.seconds < 20.0
+
+
+def test_a_failed_command_is_an_error_with_its_last_words():
+    with pytest.raises(EdgekitError, match="exit code 3:\nfirst\nlast"):
+        support.measure([sys.executable, "-c", "print('first\\nlast'); raise SystemExit(3)"])
+
+
+class FakeNetwork:
+    """Gives the mean of its float input, twice."""
+
+    input_quantization = output_quantization = None
+
+    def run(self, image):
+        return np.full(2, image.mean(), np.float32)
+
+
+def test_a_float_file_is_given_normalized_pixels():
+    pixels = np.full((3, 4, 4, 3), 255, np.uint8)
+    logits = support.tflite_logits(FakeNetwork(), pixels, InputSpec(height=4, width=4))
+    assert logits.shape == (3, 2)
+    assert logits == pytest.approx(1.0)
