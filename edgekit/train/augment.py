@@ -40,22 +40,22 @@ class Augmentation:
 NONE = Augmentation(flip=False, zoom=0.0)
 
 
-def augment(pixels: Tensor, size: int, how: Augmentation, generator: torch.Generator) -> Tensor:
-    """Vary a batch and bring it to size × size.
+def augment(pixels: Tensor, size: tuple[int, int], how: Augmentation, generator: torch.Generator) -> Tensor:
+    """Vary a batch and bring it to another size.
 
     Args:
         pixels: (N, H, W, 3) uint8, RGB.
-        size: Side of the result in pixels.
+        size: Height and width of the result in pixels.
         how: The amounts.
         generator: A CPU generator: the same state gives the same images on every device.
 
     Returns:
-        (N, 3, size, size) float32 in [0, 255], RGB.
+        (N, 3, height, width) float32 in [0, 255], RGB.
     """
     count = len(pixels)
     images = pixels.permute(0, 3, 1, 2).float()
     maps = _affine_maps(count, how, generator).to(images.device)
-    grid = F.affine_grid(maps, [count, 3, size, size], align_corners=False)
+    grid = F.affine_grid(maps, [count, 3, *size], align_corners=False)
     varied = F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
     if how.light:
         varied = _light(varied, how.light, generator)

@@ -16,6 +16,7 @@ from edgekit.errors import EdgekitError
 from edgekit.preprocess import Image, normalize, quantization_table, to_int8
 from edgekit.progress import progress_bar
 from edgekit.quant import dequantize
+from edgekit.train.augment import Augmentation, augment
 from edgekit_quantize.calibrate import Histogram, Range, choose_range, collect
 from edgekit_quantize.equalize import channel_maxima, equalize
 from edgekit_quantize.graph import Graph, with_constants
@@ -111,13 +112,14 @@ def _tuned(float_model: bytes, plan: Plan, calibration: Calibration, recipe: Rec
     options = recipe.tuning
     if options is None:
         return plan
-    random = np.random.default_rng(calibration.seed)
+    random = torch.Generator().manual_seed(calibration.seed)
+    variation = Augmentation(flip=options.flip, zoom=options.zoom)
+    images = torch.from_numpy(calibration.pixels)
 
     def batches() -> Batch:
-        count = min(options.batch, len(calibration.pixels))
-        pixels = calibration.pixels[random.choice(len(calibration.pixels), count, replace=False)]
-        if options.flip and random.random() < 0.5:
-            pixels = pixels[:, :, ::-1]
+        chosen = images[torch.randperm(len(images), generator=random)[: options.batch]]
+        varied = augment(chosen, (images.shape[1], images.shape[2]), variation, random)
+        pixels = varied.permute(0, 2, 3, 1).round().to(torch.uint8).numpy()
         return calibration.exact(pixels), calibration.rounded(pixels)
 
     with progress_bar("sqnr", unit="steps") as bar:

@@ -32,14 +32,14 @@ def generator(seed=0):
 
 def test_no_augmentation_is_the_image_itself():
     pixels = torch.from_numpy(random_pixels(3, 32))
-    result = augment(pixels, 32, NONE, generator())
+    result = augment(pixels, (32, 32), NONE, generator())
     torch.testing.assert_close(result, pixels.permute(0, 3, 1, 2).float(), rtol=0, atol=1e-2)
 
 
 def test_enlarging_agrees_with_the_evaluation_preprocessing():
     """Bilinear both, here in float, there in fixed point: training and evaluation see the same picture."""
     pixels = random_pixels(4, 32)
-    result = augment(torch.from_numpy(pixels), 96, NONE, generator()).permute(0, 2, 3, 1).numpy()
+    result = augment(torch.from_numpy(pixels), (96, 96), NONE, generator()).permute(0, 2, 3, 1).numpy()
     expected = np.stack([crop_and_resize(image, InputSpec(96, 96)) for image in pixels])
     assert np.abs(result - expected).max() <= 1.0
 
@@ -47,7 +47,7 @@ def test_enlarging_agrees_with_the_evaluation_preprocessing():
 def test_flip_mirrors_about_half_of_the_images_exactly():
     pixels = torch.from_numpy(random_pixels(64, 8))
     plain = pixels.permute(0, 3, 1, 2).float()
-    result = augment(pixels, 8, Augmentation(flip=True, zoom=0.0), generator())
+    result = augment(pixels, (8, 8), Augmentation(flip=True, zoom=0.0), generator())
     mirrored = [torch.allclose(image, other.flip(2), atol=1e-2) for image, other in zip(result, plain, strict=True)]
     kept = [torch.allclose(image, other, atol=1e-2) for image, other in zip(result, plain, strict=True)]
     assert 16 < sum(mirrored) < 48
@@ -67,13 +67,13 @@ def test_flip_mirrors_about_half_of_the_images_exactly():
 )
 def test_every_variation_stays_in_range_and_repeats_with_its_seed(how):
     pixels = torch.from_numpy(random_pixels(8, 24))
-    result = augment(pixels, 32, how, generator(5))
+    result = augment(pixels, (32, 32), how, generator(5))
     assert result.shape == (8, 3, 32, 32)
     assert result.min() >= 0
     assert result.max() <= 255
-    assert torch.equal(result, augment(pixels, 32, how, generator(5)))
-    assert not torch.equal(result, augment(pixels, 32, how, generator(6)))
-    assert not torch.allclose(result, augment(pixels, 32, NONE, generator(5)), atol=1.0)
+    assert torch.equal(result, augment(pixels, (32, 32), how, generator(5)))
+    assert not torch.equal(result, augment(pixels, (32, 32), how, generator(6)))
+    assert not torch.allclose(result, augment(pixels, (32, 32), NONE, generator(5)), atol=1.0)
 
 
 def test_normalization_is_that_of_preprocess():
