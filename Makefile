@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 DEVICE_TESTS := pytest==9.2.0 pytest-randomly==5.1.0 pytest-timeout==2.4.0
 
-.PHONY: help setup demo test test-browser test-data check clean
+.PHONY: help setup demo test test-browser test-data check bench-quantization clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,12 @@ check: .venv/.done ## Lint, types, import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy edgekit quantize/edgekit_quantize deploy/edgekit_deploy
 	$(BIN)/lint-imports
+
+bench-quantization: .venv/.done ## Measure recipes and conversion (CALIBRATION=folder EVALUATION=folder SOURCE=model.pt ARGS=--ablation)
+	@[ -d "$(CALIBRATION)" ] && [ -d "$(EVALUATION)" ] \
+	  || { echo "Give two folders: make bench-quantization CALIBRATION=photos EVALUATION=labelled"; exit 1; }
+	$(BIN)/python benchmarks/conversion_speed.py --calibration "$(CALIBRATION)" $(if $(SOURCE),--source "$(SOURCE)")
+	$(BIN)/python benchmarks/quantization.py --calibration "$(CALIBRATION)" --evaluation "$(EVALUATION)" $(if $(SOURCE),--source "$(SOURCE)") $(ARGS)
 
 clean: ## Remove the environments and caches; runs/ stays
 	rm -rf .venv .venv-litert .venv-tflite-runtime dist .mypy_cache .ruff_cache .pytest_cache

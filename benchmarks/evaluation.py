@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.support import Logits, tflite_logits
 from edgekit.card import InputSpec
 from edgekit.errors import InputError
 from edgekit.images import FileSet, Prepared
@@ -18,9 +17,12 @@ from edgekit.preprocess import Image, normalize
 from edgekit.progress import console, progress_bar
 from edgekit.runtime import Network
 from edgekit_quantize.export import onnx_logits
+from edgekit_quantize.inference import PixelNetwork
 from edgekit_quantize.report.labels import held_out_folder, targets_by_name
 
 _CHUNK = 32
+
+Logits = NDArray[np.float32]
 
 
 def read_evaluation(folder: Path) -> FileSet:
@@ -76,6 +78,7 @@ def evaluate(
         (N,) indices of the readable images, the float network's logits (N, classes), and those of each file by name.
     """
     prepared = Prepared(images, spec)
+    readers = {name: PixelNetwork(network, spec) for name, network in networks.items()}
     indices: list[int] = []
     reference: list[Logits] = []
     found: dict[str, list[Logits]] = {name: [] for name in networks}
@@ -85,8 +88,8 @@ def evaluate(
             pixels = np.stack([crop for _, crop in chunk])
             indices += [index for index, _ in chunk]
             reference.append(onnx_logits(onnx, normalize(pixels, spec)))
-            for name, network in networks.items():
-                found[name].append(tflite_logits(network, pixels, spec))
+            for name, reader in readers.items():
+                found[name].append(np.stack([reader.logits(image) for image in pixels]))
             bar.update(task, completed=indices[-1] + 1)
     for line in prepared.skipped:
         console.print(f"Skipped: {line}", markup=False)

@@ -3,7 +3,8 @@
     python benchmarks/quantization.py --calibration photos/ --evaluation labelled/ --ablation
 
 Every file is made by a command of its own, as a user would make it, and run by LiteRT on the same pixels. The reference
-is the float network under ONNX Runtime.
+is the float network under ONNX Runtime. All are given the same calibration images, of which edgekit holds back a few for
+its own checks. The baseline starts from the ONNX file; edgekit's time includes making it.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.ablation import write_variants
-from benchmarks.evaluation import evaluate, read_evaluation, targets_of
-from benchmarks.support import EDGEKIT, RESULTS, Logits, Usage, machine, markdown, measure, write_results
+from benchmarks.evaluation import Logits, evaluate, read_evaluation, targets_of
+from benchmarks.support import EDGEKIT, RESULTS, Usage, machine, markdown, measure, write_results
 from edgekit import bundle
 from edgekit.errors import EdgekitError
 from edgekit.progress import console

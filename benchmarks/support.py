@@ -1,4 +1,4 @@
-"""What the benchmarks share: a measured child process, running any .tflite on prepared pixels, tables, the machine."""
+"""What the benchmarks share: a measured child process, the sample images of onnx2tf, tables, the machine."""
 
 from __future__ import annotations
 
@@ -22,12 +22,9 @@ import psutil  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from edgekit import __version__
-from edgekit.card import InputSpec
 from edgekit.errors import EdgekitError
 from edgekit.files import write_whole
-from edgekit.preprocess import Image, normalize, quantization_table, to_int8
-from edgekit.quant import dequantize
-from edgekit.runtime import Network, available_cores
+from edgekit.runtime import available_cores
 from edgekit_quantize.tflite import SAMPLE_FILE
 
 RESULTS = Path(__file__).parent / "results"
@@ -35,8 +32,6 @@ EDGEKIT = (sys.executable, "-m", "edgekit.cli")
 _POLL_SECONDS = 0.05
 _TOOLS = ("torch", "onnx", "onnx2tf", "tensorflow", "ai-edge-quantizer", "ai-edge-litert", "opencv-python", "numpy")
 _MEMORY = "largest sum of the resident memory of the process and all its children, polled every 50 ms"
-
-Logits = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -119,20 +114,6 @@ def write_sample_images(pixels: NDArray[np.uint8], folder: Path) -> None:
     """
     small = [cv2.resize(pixels[i % len(pixels)], (128, 128)) for i in range(20)]
     np.save(folder / SAMPLE_FILE, np.asarray(small, np.float32) / 255.0)
-
-
-def tflite_logits(network: Network, pixels: Image, spec: InputSpec) -> Logits:
-    """Logits (N, classes) float32 of a .tflite with float or int8 input and output.
-
-    Args:
-        network: The loaded file.
-        pixels: (N, height, width, 3) RGB uint8.
-        spec: Mean and standard deviation of the network.
-    """
-    into, out_of = network.input_quantization, network.output_quantization
-    inputs = to_int8(pixels, quantization_table(spec, into)) if into else normalize(pixels, spec)
-    outputs = np.stack([network.run(image) for image in inputs])
-    return dequantize(outputs, out_of.scale, out_of.zero_point) if out_of else outputs
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

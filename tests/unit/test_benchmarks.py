@@ -8,7 +8,6 @@ import pytest
 
 from benchmarks import ablation, conversion_speed, evaluation, quantization, support
 from benchmarks.support import Usage
-from edgekit.card import InputSpec
 from edgekit.errors import EdgekitError, InputError
 from edgekit_quantize.recipe import Format, RangeRule, load_recipe
 
@@ -114,19 +113,3 @@ def test_measuring_sees_the_memory_of_children_and_the_time():
 def test_a_failed_command_is_an_error_with_its_last_words():
     with pytest.raises(EdgekitError, match="exit code 3:\nfirst\nlast"):
         support.measure([sys.executable, "-c", "print('first\\nlast'); raise SystemExit(3)"])
-
-
-class FakeNetwork:
-    """Gives the mean of its float input, twice."""
-
-    input_quantization = output_quantization = None
-
-    def run(self, image):
-        return np.full(2, image.mean(), np.float32)
-
-
-def test_a_float_file_is_given_normalized_pixels():
-    pixels = np.full((3, 4, 4, 3), 255, np.uint8)
-    logits = support.tflite_logits(FakeNetwork(), pixels, InputSpec(height=4, width=4))
-    assert logits.shape == (3, 2)
-    assert logits == pytest.approx(1.0)
