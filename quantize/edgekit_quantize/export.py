@@ -20,6 +20,7 @@ from torch import nn
 from edgekit.card import InputSpec
 from edgekit.errors import InputError
 from edgekit_quantize.contract import give_logits, give_vector, weights_not_finite
+from edgekit_quantize.unsupported import check_operators
 
 OPSET = 18
 
@@ -89,6 +90,7 @@ def import_onnx(source: Path, path: Path) -> Imported:
             (N, classes) or (N, classes, 1, 1) out.
     """
     model = _load(source)
+    check_operators(model)
     check_finite(model, str(source))
     inputs = _real_inputs(model)
     if len(inputs) != 1 or len(model.graph.output) != 1:

@@ -7,6 +7,7 @@ onnx2tf a working directory in which it finds the sample images it would otherwi
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from edgekit.errors import InputError
 from edgekit.runtime import Kernels, Network
 from edgekit_quantize.rewrite import rewrite_for_int8, simplify
+from edgekit_quantize.unsupported import naming_nodes
 
 # onnx2tf looks for this file in its working directory and downloads it when it is absent.
 SAMPLE_FILE = "calibration_image_sample_data_20x128x128x3_float32.npy"
@@ -49,10 +51,11 @@ def convert_onnx(onnx_path: Path, pixels: NDArray[np.uint8], for_int8: bool = Tr
             worker, cwd=folder, env=environment, capture_output=True, text=True, errors="replace", check=False
         )
         if done.returncode or not target.is_file():
-            raise InputError(
-                f"The ONNX graph must be convertible by onnx2tf, got: {_last_words(done.stdout + done.stderr)}",
-                "See the whole output with: onnx2tf -i MODEL.onnx",
-            )
+            with naming_nodes(onnx_path):
+                raise InputError(
+                    f"The ONNX graph must be convertible by onnx2tf, got: {_last_words(done.stdout + done.stderr)}.",
+                    "Replace it in the network; onnx2tf -i MODEL.onnx shows the whole output.",
+                )
         return target.read_bytes()
 
 
@@ -71,6 +74,10 @@ def _sample_images(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _last_words(output: str) -> str:
+    # When TensorFlow gives up it prints its graph, in which these are the operators that TensorFlow Lite lacks.
+    lacking = sorted(set(re.findall(r'= "(tf\.\w+)"\(', output)))
+    if lacking:
+        return f"{', '.join(lacking)}, for which TensorFlow Lite has no operator"
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if "error" in line.lower()]
-    return (errors or lines or ["no message"])[-1][:300]
+    return (errors or lines or ["no message"])[-1][:300].rstrip(".:")
