@@ -28,7 +28,7 @@ from edgekit_deploy.stats import CameraStats
 from edgekit_deploy.status_line import StatusLine
 from edgekit_deploy.truth import Truth
 from edgekit_quantize.convert import Conversion, convert
-from edgekit_quantize.convert_command import show
+from edgekit_quantize.convert_table import show
 from edgekit_quantize.recipe import load_recipe
 from edgekit_quantize.report.document import Document
 from edgekit_quantize.report.make import make_report, write_report
@@ -134,7 +134,7 @@ def _convert(plan: Plan, job: Job) -> Conversion:
     result = convert(
         str(plan.path("model.pt")),
         job.train_set,
-        load_recipe("int8"),
+        [load_recipe("int8")],
         name="cifar10-mobilenet_v2",
         onnx_out=plan.path("model.onnx"),
         seed=plan.seed,

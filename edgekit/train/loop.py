@@ -218,9 +218,7 @@ def _one_epoch(run: Run, bar: Progress, task: TaskID) -> Epoch:
     size = (run.options.size, run.options.size)
     for step, chosen in enumerate(torch.split(order, run.batch)):
         _set_rates(run, index * run.steps + step)
-        varied = augment(
-            run.train_set.pixels[chosen], (run.options.size, run.options.size), run.options.augmentation, generator
-        )
+        varied = augment(run.train_set.pixels[chosen], size, run.options.augmentation, generator)
         images = normalize(varied).contiguous(memory_format=torch.channels_last)
         loss, hits = _one_step(run, images, run.train_set.targets[chosen])
         if not math.isfinite(loss):

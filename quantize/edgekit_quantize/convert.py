@@ -1,12 +1,12 @@
-"""The way of a model: ONNX → float TFLite → calibrate → quantize → verify → seal. Every stage is checked."""
+"""The way of a model: ONNX → float TFLite → a recipe, or the best of several → seal. Every stage is checked."""
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +17,15 @@ from edgekit.images import ImageSet
 from edgekit.preprocess import normalize
 from edgekit.progress import console
 from edgekit.runtime import Kernels
-from edgekit_quantize.calibration_images import CalibrationImages, read_calibration_images
+from edgekit_quantize.calibration_images import read_calibration_images
+from edgekit_quantize.candidate import FloatModel
+from edgekit_quantize.choose import Choice, Limit, choose
 from edgekit_quantize.export import onnx_logits, torch_logits
-from edgekit_quantize.optimize import Calibration, optimize
-from edgekit_quantize.quantizer import input_quantization, quantize
-from edgekit_quantize.recipe import Recipe
+from edgekit_quantize.recipe import Format, Recipe
 from edgekit_quantize.seal import seal
 from edgekit_quantize.source import ForeignOptions, Source, open_source
 from edgekit_quantize.tflite import convert_onnx, tflite_logits
-from edgekit_quantize.verify import Comparison, Int8Check, compare_floats, verify_int8
+from edgekit_quantize.verify import Check, Comparison, compare_floats
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Conversion:
     Attributes:
         data: The sealed model file.
         comparisons: Float stages against each other.
-        check: The int8 model against the float one.
+        choice: The recipe taken, and all that were tried.
         seconds: Stage name to wall time.
         skipped: One line per calibration image that could not be read.
         warnings: What the user should know.
@@ -43,69 +43,108 @@ class Conversion:
 
     data: bytes
     comparisons: tuple[Comparison, ...]
-    check: Int8Check
+    choice: Choice
     seconds: dict[str, float]
     skipped: tuple[str, ...]
     warnings: tuple[str, ...]
+
+    @property
+    def check(self) -> Check:
+        """The finished model against the float one."""
+        return self.choice.candidate.check
 
 
 def convert(
     text: str,
     images: ImageSet,
-    recipe: Recipe,
+    recipes: Sequence[Recipe],
     *,
     name: str,
     foreign: ForeignOptions | None = None,
     onnx_out: Path | None = None,
     seed: int = 0,
     threads: int = 2,
+    budget: float = float("inf"),
+    limit: Limit | None = None,
 ) -> Conversion:
-    """Convert and quantize a classifier to one self-describing int8 model.
+    """Convert and quantize a classifier to one self-describing model.
 
     Args:
         text: A .pt or .onnx file or "mobilenet_v2:imagenet"; see `source.open_source`.
-        images: Calibration images; at most `recipe.calibration_images` of them are used.
-        recipe: How to quantize.
+        images: Calibration images; at most `Recipe.calibration_images` of them are used.
+        recipes: How to quantize; of several, `choose.choose` takes one.
         name: Of the model, for the card.
         foreign: What an ONNX file does not say about itself.
         onnx_out: The ONNX file is kept here, once the whole conversion has passed.
-        seed: Of the choice of calibration images.
+        seed: Of everything drawn.
         threads: Of the interpreters.
+        budget: Seconds for all recipes together; see `choose.choose`.
+        limit: How much accuracy may be lost; see `choose.choose`.
 
     Raises:
         InputError: Unusable network or images.
+        GateError: No recipe keeps the limit.
         EdgekitError: A stage does not agree with the one before it.
     """
     seconds: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="edgekit-") as scratch:
-        with _stage("to ONNX", seconds):
-            source = open_source(text, Path(scratch) / "model.onnx", foreign or ForeignOptions())
-            chosen = read_calibration_images(images, source.input, recipe.calibration_images, seed)
-            sample = normalize(chosen.verification, source.input)
-            from_onnx = onnx_logits(source.onnx, sample)
-            comparisons = _compare_with_torch(source, sample, from_onnx)
-        with _stage("to float TFLite", seconds):
-            float_model = convert_onnx(source.onnx, chosen.pixels)
-            from_tflite = tflite_logits(float_model, sample, threads)
-            comparisons += (compare_floats("ONNX → float TFLite", from_onnx, from_tflite),)
-        spec = replace(source.input, quantization=input_quantization(source.input))
-        with _stage("optimize", seconds, shows_itself=True):
-            calibration = Calibration(chosen.fitting, spec, seed, threads)
-            optimized, plan = optimize(float_model, calibration, recipe)
+        onnx = Path(scratch) / "model.onnx"
+        model = _float_model(text, images, recipes, onnx, foreign or ForeignOptions(), seed, threads, seconds)
         with _stage("quantize", seconds):
-            int8_model = quantize(optimized, plan)
-        with _stage("verify and seal", seconds):
-            check = verify_int8(int8_model, spec, chosen.verification, from_tflite, threads)
-            data = seal(int8_model, source, chosen, recipe, comparisons, check, name=name, seed=seed)
+            choice = choose(model, recipes, seed=seed, threads=threads, budget=budget, limit=limit)
+        chosen = choice.candidate
+        with _stage("seal", seconds), console.status("seal …"):
+            data = seal(
+                chosen.flatbuffer,
+                model.source,
+                model.images,
+                chosen.recipe,
+                model.comparisons,
+                chosen.check,
+                name=name,
+                seed=seed,
+            )
         if onnx_out is not None:
-            write_whole(onnx_out, source.onnx.read_bytes())
-    return Conversion(data, comparisons, check, seconds, chosen.skipped, tuple(_warnings(chosen, check)))
+            write_whole(onnx_out, onnx.read_bytes())
+    warnings = tuple(_warnings(model, chosen.check))
+    return Conversion(data, model.comparisons, choice, seconds, model.images.skipped, warnings)
 
 
-def _warnings(chosen: CalibrationImages, check: Int8Check) -> Iterator[str]:
-    if chosen.are_few:
-        yield f"Only {len(chosen.pixels)} calibration images: ranges are little more than guesses; take 100 or more."
-    if check.kernels is not Kernels.XNNPACK:
+def _float_model(
+    text: str,
+    images: ImageSet,
+    recipes: Sequence[Recipe],
+    onnx: Path,
+    foreign: ForeignOptions,
+    seed: int,
+    threads: int,
+    seconds: dict[str, float],
+) -> FloatModel:
+    """The stages that all recipes share."""
+    with _stage("to ONNX", seconds), console.status("to ONNX …"):
+        source = open_source(text, onnx, foreign)
+        most = max(recipe.calibration_images for recipe in recipes)
+        chosen = read_calibration_images(images, source.input, most, seed)
+        sample = normalize(chosen.verification, source.input)
+        from_onnx = onnx_logits(source.onnx, sample)
+        comparisons = _compare_with_torch(source, sample, from_onnx)
+    with _stage("to float TFLite", seconds), console.status("to float TFLite …"):
+        is_static = any(recipe.format in (Format.INT8, Format.INT16X8) for recipe in recipes)
+        flatbuffer = convert_onnx(source.onnx, chosen.pixels, is_static)
+        logits = tflite_logits(flatbuffer, sample, threads)
+        comparisons += (compare_floats("ONNX → float TFLite", from_onnx, logits),)
+    return FloatModel(source, chosen, flatbuffer, logits, comparisons)
+
+
+def _warnings(model: FloatModel, check: Check) -> Iterator[str]:
+    if model.source.note:
+        yield model.source.note
+    if model.images.are_few:
+        yield (
+            f"Only {len(model.images.pixels)} calibration images: ranges are little more than guesses, and the check "
+            "saw the same images; take 100 or more."
+        )
+    if check.format is Format.INT8 and check.kernels is not Kernels.XNNPACK:
         yield "XNNPACK takes only a part of this network: slower, and other processors may give slightly other bits."
 
 
@@ -118,12 +157,7 @@ def _compare_with_torch(
 
 
 @contextmanager
-def _stage(name: str, seconds: dict[str, float], shows_itself: bool = False) -> Iterator[None]:
-    """Time a stage and show that it runs."""
+def _stage(name: str, seconds: dict[str, float]) -> Iterator[None]:
     start = time.perf_counter()
-    if shows_itself:
-        yield
-    else:
-        with console.status(f"{name} …"):
-            yield
+    yield
     seconds[name] = time.perf_counter() - start

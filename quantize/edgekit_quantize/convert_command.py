@@ -9,7 +9,10 @@ import click
 from edgekit.errors import InputError
 
 if TYPE_CHECKING:
-    from edgekit_quantize.convert import Conversion
+    from edgekit_quantize.choose import Limit
+
+# What `--recipe auto` tries, the fastest first.
+AUTO = ("int8-minmax", "int8", "int8-qat")
 
 
 def _triple(_: click.Context, option: click.Parameter, value: str | None) -> tuple[float, float, float] | None:
@@ -31,7 +34,27 @@ def _triple(_: click.Context, option: click.Parameter, value: str | None) -> tup
 @click.argument("source")
 @click.option("--calibration", required=True, metavar="DIR", help="Folder of typical images, labels not needed.")
 @click.option("--out", required=True, metavar="FILE", help="The .tflite to write.")
-@click.option("--recipe", default="int8", metavar="NAME|FILE", help="int8, int8-minmax, or your own .toml.")
+@click.option(
+    "--recipe",
+    default="int8",
+    show_default=True,
+    metavar="NAME|FILE",
+    help="int8, int8-qat, int8-minmax; auto: the best of these; for comparison int16x8, dynamic, fp16, fp32; or your "
+    "own .toml.",
+)
+@click.option(
+    "--budget",
+    default=40.0,
+    show_default=True,
+    metavar="MINUTES",
+    help="Of auto: recipes that take longer are left out.",
+)
+@click.option(
+    "--max-drop", type=float, metavar="POINTS", help="Top-1 that may be lost, 95 % surely; needs --evaluation. Exit 1."
+)
+@click.option(
+    "--evaluation", metavar="DIR", help="Labelled images to judge by, a folder per class (or its val/ or test/)."
+)
 @click.option("--name", default=None, help="Name of the model in its card.  [default: the output's file name]")
 @click.option("--onnx", "onnx_out", default=None, metavar="FILE", help="Keep the ONNX file here as well.")
 @click.option(
@@ -47,12 +70,17 @@ def command(source: str, calibration: str, out: str, onnx_out: str | None, **opt
 
     SOURCE is a checkpoint (model.pt), an ONNX file (model.onnx), or mobilenet_v2:imagenet.
 
+    With --recipe auto the model closest to float is kept, measured on a fifth of the calibration images that is held
+    back; with --max-drop and --evaluation, the first recipe that keeps the limit.
+
     \b
     Examples:
       edgekit convert model.pt --calibration photos/train --out model.tflite
       edgekit convert mobilenet_v2:imagenet --calibration photos/ --out imagenet.tflite
       edgekit convert net.onnx --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --labels names.txt \\
         --calibration photos/ --out net.tflite
+      edgekit convert model.pt --calibration photos/train --recipe auto --max-drop 0.5 --evaluation photos/val \\
+        --out model.tflite
     """
     from pathlib import Path
 
@@ -63,15 +91,18 @@ def command(source: str, calibration: str, out: str, onnx_out: str | None, **opt
 
     if not out.endswith(".tflite"):
         raise InputError(f"--out must end in .tflite, got {out}.")
-    recipe = load_recipe(options["recipe"])
+    names = AUTO if options["recipe"] == "auto" else (options["recipe"],)
+    recipes = [load_recipe(name) for name in names]
     images = unlabelled_folder(calibration)
     labels = _read_labels(options["labels"])
     for path in filter(None, (out, onnx_out)):
         check_writable(path)
+    limit = _limit(options["max_drop"], options["evaluation"])
 
     from edgekit.progress import console
     from edgekit.runtime import available_cores
     from edgekit_quantize.convert import convert
+    from edgekit_quantize.convert_table import show
     from edgekit_quantize.source import ForeignOptions
 
     foreign = ForeignOptions(options["mean"], options["std"], options["crop"], labels)
@@ -80,40 +111,29 @@ def command(source: str, calibration: str, out: str, onnx_out: str | None, **opt
     result = convert(
         source,
         images,
-        recipe,
+        recipes,
         foreign=foreign,
         name=options["name"] or Path(out).stem,
         onnx_out=Path(onnx_out) if onnx_out else None,
         seed=options["seed"],
         threads=options["threads"] or available_cores(),
+        budget=60.0 * options["budget"],
+        limit=limit,
     )
     bundle.write(out, result.data)
     show(result, out)
 
 
-def show(result: Conversion, out: str) -> None:
-    """Print the stages, their checks and the file."""
-    from rich.table import Table
+def _limit(max_drop: float | None, evaluation: str | None) -> Limit | None:
+    if (max_drop is None) != (evaluation is None):
+        raise InputError("--max-drop and --evaluation must go together, got one of them.")
+    if max_drop is None or evaluation is None:
+        return None
 
-    from edgekit.progress import console
+    from edgekit_quantize.choose import Limit
+    from edgekit_quantize.report.labels import held_out_folder
 
-    table = Table("stage", "seconds", "check", title=f"Converted to {out}")
-    check = result.check
-    checks = {
-        f"to {c.name.rpartition('→ ')[2]}": f"max abs error {c.error:.1e} (bound {c.bound:.1e}), n = {c.images}"
-        for c in result.comparisons
-    }
-    checks["verify and seal"] = f"SQNR {check.sqnr_db:.1f} dB, same top-1 {check.agreement:.1%}, n = {check.images}"
-    for stage, seconds in result.seconds.items():
-        table.add_row(stage, f"{seconds:.1f}", checks.get(stage, ""))
-    table.add_row("total", f"{sum(result.seconds.values()):.1f}", f"{len(result.data) / 1e6:.2f} MB", style="bold")
-    console.print(table)
-    for line in result.warnings:
-        console.print(f"[yellow]{line}[/yellow]")
-    if result.skipped:
-        console.print(f"[yellow]{len(result.skipped)} calibration images skipped:[/yellow]")
-        for line in result.skipped[:10]:
-            console.print(f"  {line}", markup=False)
+    return Limit(max_drop, held_out_folder(evaluation))
 
 
 def _read_labels(path: str | None) -> tuple[str, ...] | None:

@@ -11,17 +11,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edgekit.card import InputSpec, Quantization
+from edgekit.card import InputSpec
 from edgekit.errors import EdgekitError
 from edgekit.preprocess import Image, normalize, quantization_table, to_int8
 from edgekit.progress import progress_bar
 from edgekit.quant import dequantize
 from edgekit.train.augment import Augmentation, augment
-from edgekit_quantize.calibrate import Histogram, Range, choose_range, collect
+from edgekit_quantize.calibrate import Range, choose_range, collect
 from edgekit_quantize.equalize import channel_maxima, equalize
 from edgekit_quantize.graph import Graph, with_constants
 from edgekit_quantize.plan import Plan, plan_for
-from edgekit_quantize.recipe import RangeRule, Recipe
+from edgekit_quantize.recipe import RangeRule, Recipe, Tuning
 from edgekit_quantize.tune import Batch, tune
 from edgekit_quantize.twin import Twin
 
@@ -34,7 +34,7 @@ class Calibration:
 
     Attributes:
         pixels: (N, height, width, 3) RGB uint8.
-        spec: The input, with the quantization of the int8 file.
+        spec: The input, with the quantization of the file; None: float32.
         seed: Of everything drawn.
         threads: Of the interpreter.
     """
@@ -44,21 +44,17 @@ class Calibration:
     seed: int
     threads: int
 
-    @property
-    def quantization(self) -> Quantization:
-        """Of the input."""
-        if self.spec.quantization is None:
-            raise EdgekitError("The calibration's input must be quantized, got none.")
-        return self.spec.quantization
-
     def exact(self, pixels: Image) -> NDArray[np.float32]:
         """Normalized, for the float network."""
         return normalize(pixels, self.spec)
 
     def rounded(self, pixels: Image) -> NDArray[np.float32]:
-        """Normalized, as the int8 input holds it."""
+        """Normalized, as the input of the file holds it."""
+        quantization = self.spec.quantization
+        if quantization is None:
+            return self.exact(pixels)
         codes = to_int8(pixels, quantization_table(self.spec))
-        return dequantize(codes, self.quantization.scale, self.quantization.zero_point)
+        return dequantize(codes, quantization.scale, quantization.zero_point)
 
 
 def optimize(float_model: bytes, calibration: Calibration, recipe: Recipe) -> tuple[bytes, Plan]:
@@ -66,24 +62,31 @@ def optimize(float_model: bytes, calibration: Calibration, recipe: Recipe) -> tu
 
     Raises:
         InputError: An activation holds NaN or infinity.
-        EdgekitError: Tuning went astray.
+        EdgekitError: The input has no quantization; or tuning went astray.
     """
+    if calibration.spec.quantization is None:
+        raise EdgekitError("The input of an int8 network must have a quantization, got none.")
     if recipe.equalization > 0.0:
         float_model = _equalized(float_model, calibration, recipe.equalization)
-    graph = Graph(float_model)
-    histograms = _with_bar("calibrate", calibration, lambda inputs: collect(float_model, inputs, calibration.threads))
-    plan = plan_for(graph, choose_ranges(histograms, graph, recipe.activation_range), calibration.quantization)
+    ranges = calibrated_ranges(float_model, calibration, recipe.activation_range)
+    plan = plan_for(Graph(float_model), ranges, calibration.spec.quantization)
     if recipe.tuning is not None:
-        plan = _tuned(float_model, plan, calibration, recipe)
+        plan = _tuned(float_model, plan, calibration, recipe.tuning)
     return float_model, plan
 
 
-def choose_ranges(histograms: dict[str, Histogram], graph: Graph, rule: RangeRule) -> dict[str, Range]:
-    """Ranges of all activations but the input; the largest logits are the answer and never clipped."""
+def calibrated_ranges(float_model: bytes, calibration: Calibration, rule: RangeRule) -> dict[str, Range]:
+    """Ranges of all activations by `rule`; input and logits are never clipped, the largest logits are the answer.
+
+    Raises:
+        InputError: An activation holds NaN or infinity.
+    """
+    graph = Graph(float_model)
+    histograms = _with_bar("calibrate", calibration, lambda inputs: collect(float_model, inputs, calibration.threads))
+    ends = {graph.input, graph.output}
     return {
-        name: choose_range(histogram, RangeRule.MINMAX if name == graph.output else rule)
+        name: choose_range(histogram, RangeRule.MINMAX if name in ends else rule)
         for name, histogram in histograms.items()
-        if name != graph.input
     }
 
 
@@ -108,10 +111,7 @@ def _with_bar(name: str, calibration: Calibration, work: Callable[[Iterator[NDAr
         return work(inputs())
 
 
-def _tuned(float_model: bytes, plan: Plan, calibration: Calibration, recipe: Recipe) -> Plan:
-    options = recipe.tuning
-    if options is None:
-        return plan
+def _tuned(float_model: bytes, plan: Plan, calibration: Calibration, options: Tuning) -> Plan:
     random = torch.Generator().manual_seed(calibration.seed)
     variation = Augmentation(flip=options.flip, zoom=options.zoom)
     images = torch.from_numpy(calibration.pixels)

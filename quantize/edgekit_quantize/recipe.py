@@ -49,7 +49,6 @@ class Tuning:
         weight_rate: Largest change of a weight per step, in int8 codes.
         bias_rate: Largest change of a bias per step, as a fraction of its layer's mean absolute bias.
         range_rate: Largest change of an activation range per step, as a fraction of it.
-        divergence_weight: Of the Kullback-Leibler divergence of the probabilities, beside the logits' relative error.
         flip: Mirror half of the images.
         zoom: Look at a random box whose side is between 1 - zoom and 1 of the image's; in [0, 1).
     """
@@ -59,7 +58,6 @@ class Tuning:
     weight_rate: float = 0.006
     bias_rate: float = 0.001
     range_rate: float = 0.001
-    divergence_weight: float = 0.0
     flip: bool = True
     zoom: float = 0.0
 

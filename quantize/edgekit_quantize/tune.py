@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from edgekit.errors import EdgekitError
 from edgekit_quantize.calibrate import Range
@@ -126,17 +125,14 @@ def tune(
         exact, rounded = (torch.from_numpy(images) for images in batches())
         with torch.no_grad():
             wanted = twin(exact)
-        got = student(rounded)
-        loss = error = relative_error(wanted, got)
-        if options.divergence_weight > 0.0 and twin.graph.output in wanted:
-            loss = error + options.divergence_weight * divergence(wanted[twin.graph.output], got[twin.graph.output])
+        loss = relative_error(wanted, student(rounded))
         if not torch.isfinite(loss):
             raise EdgekitError("Tuning must have a finite error, got NaN or infinity.", "Lower the recipe's rates.")
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
-        advance(float(error.detach()))
+        advance(float(loss.detach()))
     return student.plan()
 
 
@@ -144,12 +140,3 @@ def relative_error(wanted: dict[str, Tensor], got: dict[str, Tensor]) -> Tensor:
     """Squared error over squared signal, the mean over the network's ends: the inverse of the SQNR."""
     errors = [(wanted[name] - got[name]).square().sum() / wanted[name].square().sum() for name in wanted]
     return torch.stack(errors).mean()
-
-
-def divergence(wanted: Tensor, got: Tensor) -> Tensor:
-    """Mean Kullback-Leibler divergence, in nats, of the probabilities of logits (N, classes).
-
-    The squared error treats all logits alike; this counts those that compete for the answer.
-    """
-    got_logs, wanted_logs = functional.log_softmax(got, 1), functional.log_softmax(wanted, 1)
-    return functional.kl_div(got_logs, wanted_logs, reduction="batchmean", log_target=True)

@@ -152,14 +152,3 @@ def _check_ends(network: Network, wanted: Quantization | None) -> None:
         return
     if got.zero_point != wanted.zero_point or abs(got.scale - wanted.scale) > 1e-6 * wanted.scale:
         raise EdgekitError(f"The input quantization must be {wanted}, got {got}.")
-
-
-# For convert.py, until it calls `verify` itself.
-Int8Check = Check
-
-
-def verify_int8(
-    model: bytes, spec: InputSpec, pixels: NDArray[np.uint8], reference: NDArray[np.float32], threads: int
-) -> Check:
-    """`verify` for INT8."""
-    return verify(model, Format.INT8, spec, pixels, reference, threads)

@@ -1,0 +1,166 @@
+"""Trying recipes: the best by a distance to float that needs no labels, or the first that labels let pass."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.errors import GateError
+from edgekit.images import ImageSet, Prepared
+from edgekit.preprocess import normalize
+from edgekit.progress import progress_bar
+from edgekit.runtime import Network
+from edgekit_quantize.blame import blame
+from edgekit_quantize.candidate import Candidate, FloatModel, make_candidate
+from edgekit_quantize.inference import PixelNetwork
+from edgekit_quantize.recipe import Recipe
+from edgekit_quantize.report.gate import Outcome, judge
+from edgekit_quantize.report.labels import targets_by_name
+from edgekit_quantize.report.statistics import Estimate, paired_counts, paired_drop
+
+_NAMED_LAYERS = 3
+_BLAME_IMAGES = 16
+
+
+@dataclass(frozen=True)
+class Limit:
+    """How much accuracy may be lost.
+
+    Attributes:
+        max_drop: In percentage points, for the upper bound of the 95 % interval.
+        images: Labelled images; their classes are the model's, by name.
+    """
+
+    max_drop: float
+    images: ImageSet
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A recipe that was tried, or passed over.
+
+    Attributes:
+        recipe: The recipe.
+        candidate: What it made; None if passed over.
+        drop: Top-1 lost on the labelled images, in points; None without any.
+        note: Why it was passed over, or what the labels say.
+    """
+
+    recipe: Recipe
+    candidate: Candidate | None
+    drop: Estimate | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The outcome.
+
+    Attributes:
+        candidate: The chosen one.
+        attempts: All recipes, in the order tried.
+    """
+
+    candidate: Candidate
+    attempts: tuple[Attempt, ...]
+
+
+def choose(
+    model: FloatModel,
+    recipes: Sequence[Recipe],
+    *,
+    seed: int,
+    threads: int,
+    budget: float = float("inf"),
+    limit: Limit | None = None,
+) -> Choice:
+    """Try recipes in their order.
+
+    Args:
+        model: The float network.
+        recipes: At least one.
+        seed: Of everything drawn.
+        threads: Of the interpreters.
+        budget: Seconds; a recipe that would overrun is passed over, but for the first.
+        limit: With one, the first recipe that keeps it is taken and the rest not tried. Without, the one with the
+            highest SQNR of the logits on images that no recipe has seen.
+
+    Raises:
+        GateError: No recipe keeps the limit; the layers that cost most are named.
+        InputError: As `make_candidate`; or the labelled images do not belong to the model.
+    """
+    deadline = time.perf_counter() + budget
+    judged = None if limit is None else _Judge(model, limit, threads)
+    attempts: list[Attempt] = []
+    for recipe in recipes:
+        made = [attempt.candidate for attempt in attempts if attempt.candidate is not None]
+        expected = _expected_seconds(recipe, made)
+        if made and time.perf_counter() + expected > deadline:
+            attempts.append(Attempt(recipe, None, note=f"passed over: it needs about {expected / 60:.0f} min"))
+            continue
+        candidate = make_candidate(model, recipe, seed, threads)
+        if limit is None or judged is None:
+            attempts.append(Attempt(recipe, candidate))
+            continue
+        drop, outcome = judged(candidate)
+        attempts.append(Attempt(recipe, candidate, drop, f"gate {limit.max_drop:g}: {outcome}"))
+        if outcome is Outcome.PASSED:
+            return Choice(candidate, tuple(attempts))
+    best = max((a.candidate for a in attempts if a.candidate is not None), key=lambda c: c.check.sqnr_db)
+    if limit is not None:
+        raise _too_much_lost(model, attempts, best, limit)
+    return Choice(best, tuple(attempts))
+
+
+class _Judge:
+    """Measures the drop of one candidate after another on the same labelled images, decoding them anew each time."""
+
+    def __init__(self, model: FloatModel, limit: Limit, threads: int) -> None:
+        self._spec, self._limit, self._threads = model.source.input, limit, threads
+        self._targets = targets_by_name(limit.images, model.source.labels)
+        self._float_right = self._right(model.flatbuffer, "float")
+
+    def __call__(self, candidate: Candidate) -> tuple[Estimate, Outcome]:
+        """Drop in points with its interval, and what it means for the limit."""
+        right = self._right(candidate.flatbuffer, candidate.recipe.name)
+        drop = paired_drop(paired_counts(self._float_right, right))
+        return drop, judge(drop, self._limit.max_drop, len(right)).outcome
+
+    def _right(self, flatbuffer: bytes, name: str) -> NDArray[np.bool_]:
+        network = PixelNetwork(Network(flatbuffer, self._threads), self._spec)
+        with progress_bar(unit="images") as bar:
+            task = bar.add_task(f"judge {name}", total=len(self._targets))
+            right = []
+            for index, pixels in Prepared(self._limit.images, self._spec):
+                right.append(int(network.logits(pixels).argmax()) == self._targets[index])
+                bar.update(task, completed=index + 1)
+        return np.asarray(right)
+
+
+def _expected_seconds(recipe: Recipe, made: Sequence[Candidate]) -> float:
+    """From the time that tuning took so far; 0 where nothing is known."""
+    if recipe.tuning is None:
+        return 0.0
+    tuned = [(c.seconds, c.recipe.tuning) for c in made if c.recipe.tuning is not None]
+    rates = [seconds / (tuning.steps * tuning.batch) for seconds, tuning in tuned]
+    return max(rates, default=0.0) * recipe.tuning.steps * recipe.tuning.batch
+
+
+def _too_much_lost(model: FloatModel, attempts: Sequence[Attempt], best: Candidate, limit: Limit) -> GateError:
+    drops = "; ".join(
+        f"{a.recipe.name} {a.drop.value:.2f} ({a.drop.low:.2f} … {a.drop.high:.2f})" for a in attempts if a.drop
+    )
+    message = f"The top-1 drop must be at most {limit.max_drop:g} points for certain, got {drops}."
+    if best.optimized is None:
+        return GateError(message, "Give more labelled images, or a higher --max-drop.")
+    worst = blame(*best.optimized, normalize(model.images.verification[:_BLAME_IMAGES], model.source.input))
+    layers = ", ".join(f"{layer.name} ({layer.share:.0%})" for layer in worst[:_NAMED_LAYERS])
+    return GateError(
+        message,
+        f"Most of the error of {best.recipe.name} comes from {layers}. "
+        "Give more images, a higher --max-drop, or another recipe.",
+    )
