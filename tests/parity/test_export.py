@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from edgekit.card import InputSpec
-from edgekit.errors import InputError
 from edgekit.images import Prepared, unlabelled_folder
 from edgekit.models import create
 from edgekit.preprocess import normalize, quantization_table, to_int8
@@ -75,16 +74,3 @@ def test_a_foreign_network_becomes_fully_int8(tmp_path, photos):
     logits = np.stack([dequantize(sealed.run(to_int8(p, table)), output.scale, output.zero_point) for p in pixels])
     # Random weights and hard-sigmoid products: measured 27 dB; a wrong scale anywhere gives below 10 dB.
     assert sqnr_db(expected, logits) > 18.0
-
-
-def test_an_operator_without_an_int8_form_is_named(tmp_path, photos):
-    """Hard-sigmoid becomes RELU_0_TO_1, which ai-edge-quantizer leaves in float."""
-    network, spec, path = SqueezeExcite(nn.Hardsigmoid()).eval(), InputSpec(48, 64), tmp_path / "hard.onnx"
-    export_onnx(network, spec, path)
-    pixels = np.stack([crop for _, crop in Prepared(unlabelled_folder(photos), spec)][:8])
-    float_model = convert_onnx(path, pixels)
-    graph = Graph(float_model)
-    histograms = collect(float_model, normalize(pixels, spec), 1)
-    ranges = {n: choose_range(h, RangeRule.MINMAX) for n, h in histograms.items() if n != graph.input}
-    with pytest.raises(InputError, match="got RELU_0_TO_1 left in float"):
-        quantize(float_model, plan_for(graph, ranges, input_quantization(spec)))

@@ -95,10 +95,8 @@ def _affine(target: Callable[..., Any], factors: _Factors) -> RewriteRule:
     """The rule that makes a depthwise convolution of what `target` matches."""
 
     def is_affine(context: Any, x: ir.Value, **values: ir.Value) -> bool:
-        shape, node = image_shape(x), x.producer()
-        # TensorFlow takes these into the weights and the bias of a convolution right before.
-        is_taken = node is not None and node.op_type == "Conv" and len(x.uses()) == 1
-        return shape is not None and not is_taken and factors(shape[0], **values) is not None
+        shape = image_shape(x)
+        return shape is not None and factors(shape[0], **values) is not None
 
     def convolution(op: Any, x: ir.Value, **values: ir.Value) -> Any:
         channels = (image_shape(x) or (0,))[0]
@@ -114,10 +112,15 @@ ARITHMETIC = RewriteRuleSet(
         RewriteRule(_quotient, _product_instead, _has_divisor),
     ]
 )
-AFFINE = RewriteRuleSet(
+AFFINE_PAIRS = RewriteRuleSet(
     [
         _affine(_scaled_and_shifted, _factors_of_scaled_and_shifted),
         _affine(_shifted_and_scaled, _factors_of_shifted_and_scaled),
+    ],
+    commute=True,
+)
+AFFINE = RewriteRuleSet(
+    [
         _affine(_scaled, _factors_of_scaled),
         _affine(_shifted, _factors_of_shifted),
         _affine(_normalized, _factors_of_normalized),
