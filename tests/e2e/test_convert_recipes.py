@@ -1,0 +1,113 @@
+"""Recipes as a user picks them: one by name, the best of several, the first that keeps a limit."""
+
+import numpy as np
+import pytest
+
+from edgekit import bundle
+from edgekit.cli import run
+from edgekit_quantize.blame import blame
+from edgekit_quantize.graph import Graph
+from edgekit_quantize.optimize import Calibration, calibrated_ranges
+from edgekit_quantize.plan import plan_for
+from edgekit_quantize.quantizer import input_quantization
+from edgekit_quantize.recipe import RangeRule
+
+
+@pytest.fixture
+def convert(checkpoint_file, photos, tmp_path):
+    """Calls the command; gives exit code and output path."""
+
+    def call(*more):
+        out = tmp_path / "m.tflite"
+        return run(["convert", str(checkpoint_file), "--calibration", str(photos), "--out", str(out), *more]), out
+
+    return call
+
+
+@pytest.fixture
+def quick_int8(tmp_path):
+    """The default recipe with few steps."""
+    from edgekit_quantize.recipe import recipe_folder
+
+    text = (recipe_folder() / "int8.toml").read_text()
+    path = tmp_path / "quick.toml"
+    steps = next(line for line in text.splitlines() if line.startswith("steps"))
+    path.write_text(text.replace(steps, "steps = 10").replace('name = "int8"', 'name = "quick"'))
+    return path
+
+
+def test_a_changed_copy_of_a_recipe(convert, quick_int8):
+    code, out = convert("--recipe", str(quick_int8))
+    assert code == 0
+    assert bundle.read(out).card.provenance.recipe == "quick"
+
+
+def test_auto_keeps_the_closest_within_its_budget(convert, capsys, monkeypatch, quick_int8):
+    monkeypatch.setattr("edgekit_quantize.convert_command.AUTO", ("int8-minmax", str(quick_int8)))
+    code, out = convert("--recipe", "auto")
+    told = capsys.readouterr().err
+    assert code == 0
+    assert "Recipes tried" in told
+    assert "chosen" in told
+    # Tuning by ten steps is closer to float than bare ranges: measured 3 dB on this network.
+    assert bundle.read(out).card.provenance.recipe == "quick"
+
+
+def test_auto_without_time_takes_the_first_recipe(convert, capsys):
+    code, out = convert("--recipe", "auto", "--budget", "0")
+    assert code == 0
+    assert bundle.read(out).card.provenance.recipe == "int8-minmax"
+    assert "passed over" in capsys.readouterr().err
+
+
+def test_the_first_recipe_that_keeps_the_limit_is_taken(convert, photos, capsys):
+    code, out = convert("--recipe", "auto", "--max-drop", "100", "--evaluation", str(photos))
+    assert code == 0
+    assert bundle.read(out).card.provenance.recipe == "int8-minmax"
+
+
+def test_no_recipe_keeps_the_limit(convert, photos, capsys):
+    code, out = convert("--recipe", "int8-minmax", "--max-drop", "-90", "--evaluation", str(photos))
+    told = " ".join(capsys.readouterr().err.split())
+    assert code == 1
+    assert not out.exists()
+    assert "must be at most -90 points for certain, got int8-minmax" in told
+    assert "Most of the error of int8-minmax comes from" in told
+
+
+@pytest.mark.parametrize("option", [("--max-drop", "1"), ("--evaluation", "photos")])
+def test_a_limit_needs_images_and_images_a_limit(convert, capsys, option):
+    code, out = convert(*option)
+    assert code == 2
+    assert "must go together" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_evaluation_classes_are_matched_by_name(convert, photos, tmp_path, capsys):
+    wrong = tmp_path / "wrong"
+    for name, entry in zip(("ants", "bees"), sorted(photos.iterdir()), strict=False):
+        (wrong / name).mkdir(parents=True)
+        picture = next(entry.iterdir())
+        (wrong / name / picture.name).write_bytes(picture.read_bytes())
+    code, out = convert("--max-drop", "1", "--evaluation", str(wrong))
+    assert code == 2
+    assert "got ants, bees" in " ".join(capsys.readouterr().err.split())
+    assert not out.exists()
+
+
+def test_a_spoilt_layer_is_blamed(float_model, converted, photos):
+    """One layer's weights get a grid thirty times too coarse; it must come out first, with most of the error."""
+    from edgekit.images import Prepared, unlabelled_folder
+    from edgekit.preprocess import normalize
+
+    spec = bundle.read(converted.model).card.input
+    pixels = np.stack([crop for _, crop in Prepared(unlabelled_folder(photos), spec)][:8])
+    graph = Graph(float_model)
+    ranges = calibrated_ranges(float_model, Calibration(pixels, spec, seed=0, threads=1), RangeRule.MINMAX)
+    plan = plan_for(graph, ranges, input_quantization(spec))
+    layer = list(graph.layers())[5]
+    plan.weight_limits[layer.weight] *= 30.0
+    worst = blame(float_model, plan, normalize(pixels, spec))
+    assert worst[0].name == layer.output
+    assert worst[0].share > 0.5
+    assert sum(entry.share for entry in worst) == pytest.approx(1.0)
