@@ -3,7 +3,7 @@
     python benchmarks/quantization.py --calibration photos/ --evaluation labelled/ --ablation
 
 Every file is made by a command of its own, as a user would make it, and run by LiteRT on the same pixels. The reference
-is the float network under ONNX Runtime. All are given the same calibration images, of which edgekit holds back a few for
+is the float network under ONNX Runtime. All are given the same calibration images, of which edgekit keeps some for
 its own checks. The baseline starts from the ONNX file; edgekit's time includes making it.
 """
 
