@@ -14,7 +14,7 @@ import onnx
 import onnxruntime
 import torch
 from numpy.typing import NDArray
-from onnx import helper, shape_inference
+from onnx import helper, shape_inference, version_converter
 from torch import nn
 
 from edgekit.card import InputSpec
@@ -23,6 +23,8 @@ from edgekit_quantize.contract import give_logits, give_vector, weights_not_fini
 from edgekit_quantize.unsupported import check_operators
 
 OPSET = 18
+# The rules of `rewrite` read operators as they are from here on.
+_OLDEST_OPSET = 13
 
 
 def export_onnx(network: nn.Module, spec: InputSpec, path: Path) -> None:
@@ -89,10 +91,10 @@ def import_onnx(source: Path, path: Path) -> Imported:
         InputError: Not ONNX, weights that are not finite, or not one image (N, 3, height, width) in and one vector
             (N, classes) or (N, classes, 1, 1) out.
     """
-    model = _load(source)
+    model = _modern(_load(source), source)
     check_operators(model)
     check_finite(model, str(source))
-    inputs = _real_inputs(model)
+    inputs = model.graph.input
     if len(inputs) != 1 or len(model.graph.output) != 1:
         raise InputError(
             f"{source} must have one input and one output, got {len(inputs)} and {len(model.graph.output)}."
@@ -140,10 +142,23 @@ def _load(source: Path) -> onnx.ModelProto:
     return model
 
 
-def _real_inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
-    # Before IR version 4, weights were listed among the inputs.
+def _modern(model: onnx.ModelProto, source: Path) -> onnx.ModelProto:
+    """The model as exporters write it today, without its weights among the inputs."""
     weights = {tensor.name for tensor in model.graph.initializer}
-    return [value for value in model.graph.input if value.name not in weights]
+    images = [value for value in model.graph.input if value.name not in weights]
+    del model.graph.input[:]
+    model.graph.input.extend(images)
+    # Before IR version 4 a weight had to be an input.
+    model.ir_version = max(model.ir_version, 4)
+    if all(entry.version >= _OLDEST_OPSET for entry in model.opset_import if entry.domain in ("", "ai.onnx")):
+        return model
+    try:
+        return version_converter.convert_version(model, _OLDEST_OPSET)
+    except RuntimeError as error:
+        first = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"{source} must be convertible to opset {_OLDEST_OPSET}, got: {first}", "Export it anew."
+        ) from error
 
 
 def _fix_batch(model: onnx.ModelProto, value: onnx.ValueInfoProto) -> None:

@@ -8,6 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.errors import InputError
 from edgekit_quantize.contract import give_logits, give_vector, weights_not_finite
+from edgekit_quantize.export import import_onnx
 from edgekit_quantize.rewrite import rewrite_for_int8, simplify
 from edgekit_quantize.unsupported import check_operators, naming_nodes, suspects
 
@@ -107,6 +108,7 @@ PER_CHANNEL = np.array([0.5, -2.0, 3.0, 0.01], np.float32).reshape(1, 4, 1, 1)
         (model([node("Mul", "x", "c")], constants(c=PER_CHANNEL)), ["Conv"]),
         (model([node("Sub", "x", "m", to="d"), node("Div", "d", "c")], constants(m=SLOPE, c=PER_CHANNEL)), ["Conv"]),
         (model([node("Mul", "c", "x", to="d"), node("Add", "m", "d")], constants(m=SLOPE, c=PER_CHANNEL)), ["Conv"]),
+        (model([node("Relu", "x", to="r"), node("Sum", "x", "r")]), ["Add", "Relu"]),
         # Behind a convolution they become part of it.
         (
             model(
@@ -187,6 +189,25 @@ def test_a_final_softmax_is_left_out(kind, behind):
     image = rng.normal(size=shape).astype(np.float32)
     np.testing.assert_array_equal(run(made, image).ravel(), np.maximum(image, 0).ravel())
     assert list(run(made, image).shape) == before
+
+
+def test_an_old_file_lists_its_weights_among_the_inputs(tmp_path):
+    """Opset 9 and IR version 3, where a clip has its bounds as attributes."""
+    weight = constants(w=rng.normal(size=(5, 3, 8, 8)).astype(np.float32))
+    source, weight_input, result = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in (("x", (1, 3, 8, 8)), ("w", (5, 3, 8, 8)), ("y", (1, 5, 1, 1)))
+    )
+    nodes = [node("Conv", "x", "w", to="k"), node("Clip", "k", min=-1.0, max=2.0)]
+    graph = helper.make_graph(nodes, "old", [source, weight_input], [result], weight)
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 9)], ir_version=3)
+    old, new = tmp_path / "old.onnx", tmp_path / "new.onnx"
+    onnx.save(made, str(old))
+    imported = import_onnx(old, new)
+    assert (imported.height, imported.width, imported.classes) == (8, 8, 5)
+    image = rng.uniform(-1, 1, (1, 3, 8, 8)).astype(np.float32)
+    np.testing.assert_allclose(run(onnx.load(str(new)), image), run(made, image).reshape(1, 5), atol=ATOL)
+    assert "Add" in rewritten(onnx.load(str(new)))
 
 
 def test_a_softmax_in_the_middle_stays():

@@ -15,6 +15,7 @@ from edgekit_quantize.rewrite.factors import absorb_factors
 from edgekit_quantize.rewrite.fusions import FUSIONS
 from edgekit_quantize.rewrite.pooling import POOLING
 
+_ANY_SIZE = 2**31
 # Exporters may write a hard-swish in parts: it is made whole before those are looked at.
 _STEPS = (
     fuse_hardswish_rules(),
@@ -35,7 +36,8 @@ def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
         model: A checked ONNX network with fixed shapes.
     """
     network = ir.from_proto(model)
-    optimize_ir(network)
+    # Whatever its size: weights may be computed too.
+    optimize_ir(network, input_size_limit=_ANY_SIZE, output_size_limit=_ANY_SIZE)
     return ir.to_proto(_apply(network, FUSIONS))
 
 

@@ -34,6 +34,15 @@ def _product_instead(op: Any, x: Any, c: ir.Value) -> Any:
     return op.Mul(x, tensor(op, np.reciprocal(np.asarray(constant(c), np.float32))))
 
 
+def _sum_of_two(op: Any, x: Any, y: Any) -> Any:
+    return op.Sum(x, y)
+
+
+def _addition(op: Any, x: Any, y: Any) -> Any:
+    """What old exporters call a sum has no int8 form in TensorFlow Lite."""
+    return op.Add(x, y)
+
+
 def _has_constant(context: Any, x: ir.Value, c: ir.Value) -> bool:
     values = constant(c)
     return constant(x) is None and values is not None and values.dtype == np.float32
@@ -108,6 +117,7 @@ def _affine(target: Callable[..., Any], factors: _Factors) -> RewriteRule:
 
 ARITHMETIC = RewriteRuleSet(
     [
+        RewriteRule(_sum_of_two, _addition),
         RewriteRule(_difference, _sum_instead, _has_constant),
         RewriteRule(_quotient, _product_instead, _has_divisor),
     ]
