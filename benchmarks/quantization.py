@@ -27,6 +27,7 @@ from benchmarks.evaluation import Logits, evaluate, read_evaluation, targets_of
 from benchmarks.support import EDGEKIT, RESULTS, Usage, machine, markdown, measure, write_results
 from edgekit import bundle
 from edgekit.errors import EdgekitError
+from edgekit.images import list_images
 from edgekit.progress import console
 from edgekit.runtime import Network, available_cores
 from edgekit_quantize.recipe import load_recipe
@@ -46,6 +47,7 @@ class Row:
         drop: Of top-1 against float, in points, paired.
         same: Images with the same top-1 as float, in percent.
         sqnr_db: Of the logits against float's; None if they are the same.
+        calibration_images: How many the conversion was given, at most those of the recipe.
         file_mb: Size in MB (1e6 bytes).
         usage: Of the conversion.
         kernels: What executed it.
@@ -55,6 +57,7 @@ class Row:
     drop: Estimate
     same: Estimate
     sqnr_db: float | None
+    calibration_images: int
     file_mb: float
     usage: Usage
     kernels: str
@@ -89,7 +92,7 @@ class Workshop:
 
     def convert_baseline(self, card: Path) -> Usage:
         """Make the file BASELINE from `onnx`, with the images that the recipe ABLATED draws, prepared after `card`."""
-        images = str(load_recipe(ABLATED).calibration_images)
+        images = str(self.calibration_images(BASELINE))
         worker: list[str | Path] = [
             sys.executable,
             "-m",
@@ -100,6 +103,12 @@ class Workshop:
             images,
         ]
         return self._measure(BASELINE, [*worker, self.file(BASELINE)])
+
+    def calibration_images(self, name: str) -> int:
+        """How many images the file `name` was or will be made with."""
+        if name == BASELINE:
+            return min(load_recipe(ABLATED).calibration_images, len(list_images(self.calibration)))
+        return bundle.read(self.file(name)).card.provenance.calibration_images
 
     def _measure(self, name: str, command: list[str | Path]) -> Usage:
         with console.status(f"converting: {name} …"):
@@ -143,25 +152,29 @@ def main(source: str, calibration: str, evaluation: str, recipes: str, ablation:
         usages |= {name: workshop.convert(name, recipe) for name, recipe in rest}
         networks = {name: Network(workshop.file(name).read_bytes(), available_cores()) for name in usages}
         indices, reference, logits = evaluate(networks, images, card.input, workshop.onnx)
-        megabytes = {name: workshop.file(name).stat().st_size / 1e6 for name in usages}
-    targets = targets[indices]
-    rows = {
-        name: score(reference, logits[name], targets, megabytes[name], usages[name], network.kernels)
-        for name, network in networks.items()
-    }
+        targets = targets[indices]
+        rows = {
+            name: Row(
+                **score(reference, logits[name], targets),
+                calibration_images=workshop.calibration_images(name),
+                file_mb=workshop.file(name).stat().st_size / 1e6,
+                usage=usages[name],
+                kernels=network.kernels.value,
+            )
+            for name, network in networks.items()
+        }
     chosen = {title: {name: rows[name] for name in names} for title, names in tables.items()}
     chosen["recipes"] = {BASELINE: rows[BASELINE]} | chosen["recipes"]
     float_top1 = wilson(int(np.sum(reference.argmax(1) == targets)), len(targets))
     content = {
         "source": source,
         "evaluation_images": len(targets),
-        "calibration_images": card.provenance.calibration_images,
         "float_top1": asdict(float_top1),
         "machine": facts,
     } | {title: {name: asdict(row) for name, row in table.items()} for title, table in chosen.items()}
     note = (
         f"{source}, float: {number(float_top1.value)} % top-1 ({interval(float_top1)}), n = {len(targets):,}; "
-        f"calibrated on {card.provenance.calibration_images} images; in brackets: 95 % intervals."
+        "in brackets: 95 % intervals."
     )
     write_results(out, content, "\n\n".join([note, *map(table_of, chosen.values())]))
 
@@ -181,21 +194,16 @@ def open_workshop(source: str, options: Mapping[str, str | None], calibration: s
     return Workshop(folder, command, images)
 
 
-def score(
-    reference: Logits, logits: Logits, targets: NDArray[np.int64], file_mb: float, usage: Usage, kernels: str
-) -> Row:
-    """Judge a file's logits (N, classes) by the float network's and by the true classes (N,)."""
+def score(reference: Logits, logits: Logits, targets: NDArray[np.int64]) -> dict[str, Any]:
+    """A `Row`'s scores: a file's logits (N, classes) beside the float network's and the true classes (N,)."""
     ours, theirs = reference.argmax(1), logits.argmax(1)
     sqnr = logits_sqnr(reference, logits)
-    return Row(
-        top1=wilson(int(np.sum(theirs == targets)), len(targets)),
-        drop=paired_drop(paired_counts(ours == targets, theirs == targets)),
-        same=wilson(int(np.sum(ours == theirs)), len(targets)),
-        sqnr_db=sqnr if math.isfinite(sqnr) else None,
-        file_mb=file_mb,
-        usage=usage,
-        kernels=str(kernels),
-    )
+    return {
+        "top1": wilson(int(np.sum(theirs == targets)), len(targets)),
+        "drop": paired_drop(paired_counts(ours == targets, theirs == targets)),
+        "same": wilson(int(np.sum(ours == theirs)), len(targets)),
+        "sqnr_db": sqnr if math.isfinite(sqnr) else None,
+    }
 
 
 def table_of(rows: Mapping[str, Row]) -> str:
@@ -206,6 +214,7 @@ def table_of(rows: Mapping[str, Row]) -> str:
         "drop, points",
         "same top-1 as float, %",
         "logits SQNR, dB",
+        "calibration images",
         "file, MB",
         "conversion, s",
         "peak memory, MB",
@@ -219,6 +228,7 @@ def table_of(rows: Mapping[str, Row]) -> str:
                 f"{number(row.drop.value)} ({interval(row.drop)})",
                 f"{number(row.same.value, 1)} ({interval(row.same, 1)})",
                 "∞" if row.sqnr_db is None else number(row.sqnr_db, 1),
+                number(row.calibration_images, 0),
                 number(row.file_mb),
                 number(row.usage.seconds, 0),
                 number(row.usage.peak_mb, 0),

@@ -1,7 +1,7 @@
 """The baseline's process, as a user of TensorFlow alone would write it: IN.onnx CARD.tflite FOLDER IMAGES OUT.tflite.
 
 ONNX → Keras (onnx2tf) → `tf.lite.TFLiteConverter`, fully int8, ranges from the smallest to the largest value seen. The
-card of an edgekit model says how images are prepared, and the same images are drawn as `edgekit convert` draws them.
+card of an edgekit model says how images are prepared.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from benchmarks.support import write_sample_images
 from edgekit import bundle
-from edgekit.images import unlabelled_folder
+from edgekit.images import Prepared, unlabelled_folder
 from edgekit.preprocess import normalize
-from edgekit_quantize.calibration_images import read_calibration_images
 
 
 def main(onnx: str, card: str, calibration: str, images: str, target: str) -> None:
@@ -25,7 +26,10 @@ def main(onnx: str, card: str, calibration: str, images: str, target: str) -> No
     import tensorflow as tf
 
     spec = bundle.read(card).card.input
-    pixels = read_calibration_images(unlabelled_folder(calibration), spec, int(images), seed=0).pixels
+    available = unlabelled_folder(calibration)
+    # As `edgekit convert` draws them.
+    chosen = np.sort(np.random.default_rng(0).permutation(len(available.paths))[: int(images)])
+    pixels = np.stack([crop for _, crop in Prepared(available.subset(chosen), spec)])
     write_sample_images(pixels, Path())
 
     def representative_dataset() -> Iterator[list[object]]:
