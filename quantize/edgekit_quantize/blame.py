@@ -11,7 +11,7 @@ from torch import Tensor
 
 from edgekit_quantize.fake_quantize import fake_quantize, fake_round
 from edgekit_quantize.graph import Layer
-from edgekit_quantize.plan import Plan, scale_of, zero_point_of
+from edgekit_quantize.plan import Plan, quantization_of
 from edgekit_quantize.tune import relative_error
 from edgekit_quantize.twin import Twin
 
@@ -61,11 +61,11 @@ def _alone(twin: Twin, plan: Plan, layer: Layer, batch: Tensor) -> dict[str, Ten
     scale = torch.from_numpy(plan.weight_limits[layer.weight] / np.float32(127))
     # The network's own weight, not the plan's: tuning bends a weight to make up for the rounding of others.
     weight = fake_round(twin.constants[layer.weight] / scale) * scale
-    output = plan.ranges[layer.output]
+    output = quantization_of(plan.ranges[layer.output])
 
     def edit(name: str, values: Tensor) -> Tensor:
         if name != layer.output:
             return values
-        return fake_quantize(values, torch.tensor(scale_of(output)), zero_point_of(output))
+        return fake_quantize(values, torch.tensor(output.scale), output.zero_point)
 
     return twin(batch, {layer.weight: weight}, edit)

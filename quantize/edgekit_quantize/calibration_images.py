@@ -12,6 +12,7 @@ from edgekit.card import InputSpec
 from edgekit.errors import InputError
 from edgekit.images import ImageSet, Prepared
 from edgekit.preprocess import Image
+from edgekit_quantize.report.labels import targets_by_name
 
 VERIFY_IMAGES = 64
 GOLDEN_IMAGES = 4
@@ -20,50 +21,47 @@ FEW_IMAGES = 32
 
 @dataclass(frozen=True)
 class CalibrationImages:
-    """Calibration images in memory.
+    """Calibration images in memory, cropped and resized for the network; N and M of them, RGB uint8.
 
     Attributes:
-        pixels: (N, height, width, 3) RGB uint8, cropped and resized for the network.
-        originals: A few of them as they were, for golden samples.
+        fitting: (N, height, width, 3); ranges and weights are learned from these.
+        targets: (N,) int64 class of each, -1 where unknown.
+        verification: (M, height, width, 3); the result is judged by these: a fifth, held back from `fitting`, or all
+            where there are too few.
+        originals: A few images as they were, for golden samples.
         skipped: One line per image that could not be read.
+        count: How many there are in all.
+        sha256: Hash over all prepared pixels, in order.
     """
 
-    pixels: NDArray[np.uint8]
+    fitting: NDArray[np.uint8]
+    targets: NDArray[np.int64]
+    verification: NDArray[np.uint8]
     originals: tuple[Image, ...]
     skipped: tuple[str, ...]
-
-    @property
-    def fitting(self) -> NDArray[np.uint8]:
-        """Those from which ranges and weights are learned."""
-        kept = np.ones(len(self.pixels), bool)
-        kept[self._held_back()] = False
-        return self.pixels[kept] if kept.any() else self.pixels
-
-    @property
-    def verification(self) -> NDArray[np.uint8]:
-        """Those on which the result is judged: a fifth, held back from `fitting`; all where there are too few."""
-        return self.pixels[self._held_back()]
-
-    def _held_back(self) -> NDArray[np.int64]:
-        # Spread evenly: files of one class lie side by side.
-        count = len(self.pixels)
-        return _spread(count, count if count < FEW_IMAGES else min(count // 5, VERIFY_IMAGES))
+    count: int
+    sha256: str
 
     @property
     def are_few(self) -> bool:
         """Whether ranges from them are little more than guesses."""
-        return len(self.pixels) < FEW_IMAGES
-
-    def sha256(self) -> str:
-        """Hash over the prepared pixels, in order."""
-        return hashlib.sha256(self.pixels.tobytes()).hexdigest()
+        return self.count < FEW_IMAGES
 
 
-def read_calibration_images(images: ImageSet, spec: InputSpec, most: int, seed: int) -> CalibrationImages:
+def read_calibration_images(
+    images: ImageSet, spec: InputSpec, labels: tuple[str, ...], most: int, seed: int
+) -> CalibrationImages:
     """Draw at most `most` images with `seed` and prepare them for `spec`.
 
+    Args:
+        images: Labelled ones are matched to the network's classes by name.
+        spec: The network's input.
+        labels: The network's classes.
+        most: At least 1.
+        seed: Of the choice.
+
     Raises:
-        InputError: No image, none that can be read, or all the same.
+        InputError: No image, none that can be read, all the same, or labelled with classes that the network lacks.
     """
     available = len(images.names)
     if not available:
@@ -71,13 +69,28 @@ def read_calibration_images(images: ImageSet, spec: InputSpec, most: int, seed: 
     # Sorted: the choice is a set, and the disk is read in order.
     chosen = np.sort(np.random.default_rng(seed).permutation(available)[:most])
     subset = images.subset(chosen)
+    targets = targets_by_name(subset, labels) if subset.labels else np.full(len(chosen), -1, np.int64)
     prepared = Prepared(subset, spec)
     readable, crops = zip(*prepared, strict=True)
-    pixels = np.stack(crops)
-    if len(pixels) > 1 and (pixels == pixels[0]).all():
-        raise InputError(f"Calibration images must differ, got {len(pixels)} identical ones.")
+    if len(crops) > 1 and all(np.array_equal(crop, crops[0]) for crop in crops):
+        raise InputError(f"Calibration images must differ, got {len(crops)} identical ones.")
     originals = tuple(subset.image(readable[i]) for i in _spread(len(readable), GOLDEN_IMAGES))
-    return CalibrationImages(pixels, originals, tuple(prepared.skipped))
+    # Spread evenly: files of one class lie side by side.
+    few = len(crops) < FEW_IMAGES
+    judging = _spread(len(crops), len(crops) if few else min(len(crops) // 5, VERIFY_IMAGES))
+    fitting = np.arange(len(crops)) if few else np.setdiff1d(np.arange(len(crops)), judging)
+    digest = hashlib.sha256()
+    for crop in crops:
+        digest.update(crop.tobytes())
+    return CalibrationImages(
+        fitting=np.stack([crops[i] for i in fitting]),
+        targets=targets[[readable[i] for i in fitting]],
+        verification=np.stack([crops[i] for i in judging]),
+        originals=originals,
+        skipped=tuple(prepared.skipped),
+        count=len(crops),
+        sha256=digest.hexdigest(),
+    )
 
 
 def _spread(available: int, wanted: int) -> NDArray[np.int64]:

@@ -8,15 +8,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekit.card import InputSpec
 from edgekit_quantize import formats
 from edgekit_quantize.calibration_images import CalibrationImages
-from edgekit_quantize.optimize import Calibration, calibrated_ranges, optimize
-from edgekit_quantize.plan import Plan
+from edgekit_quantize.optimize import Calibration, Optimized, calibrated_ranges, optimize
 from edgekit_quantize.quantizer import input_quantization, quantize
 from edgekit_quantize.recipe import Format, Recipe
 from edgekit_quantize.source import Source
 from edgekit_quantize.unsupported import naming_nodes
 from edgekit_quantize.verify import Check, Comparison, verify
+
+_TUNING_LEFT_OUT = (
+    "Tuning was left out: on the images held back it was no closer to float. More, and more varied, calibration images "
+    "would help."
+)
 
 
 @dataclass(frozen=True)
@@ -47,14 +52,16 @@ class Candidate:
         flatbuffer: The model, without card.
         check: Against float, on images that the recipe has not seen.
         seconds: Wall time.
-        optimized: The float network that was quantized, and the plan; None unless the format is INT8.
+        optimized: What was quantized; None unless the format is INT8.
+        note: What the user should know; empty for nothing.
     """
 
     recipe: Recipe
     flatbuffer: bytes
     check: Check
     seconds: float
-    optimized: tuple[bytes, Plan] | None
+    optimized: Optimized | None = None
+    note: str = ""
 
 
 def make_candidate(model: FloatModel, recipe: Recipe, seed: int, threads: int) -> Candidate:
@@ -65,18 +72,35 @@ def make_candidate(model: FloatModel, recipe: Recipe, seed: int, threads: int) -
         EdgekitError: The result is not what the recipe says.
     """
     start = time.perf_counter()
-    spec, pixels = model.source.input, model.images.fitting
-    optimized = None
     with naming_nodes(model.source.onnx):
-        if recipe.format is Format.INT8:
-            spec = replace(spec, quantization=input_quantization(spec))
-            optimized = optimize(model.flatbuffer, Calibration(pixels, spec, seed, threads), recipe)
-            flatbuffer = quantize(*optimized)
-        else:
-            needs_ranges = recipe.format is Format.INT16X8
-            calibration = Calibration(pixels, spec, seed, threads)
-            rule = recipe.activation_range
-            ranges = calibrated_ranges(model.flatbuffer, calibration, rule) if needs_ranges else {}
-            flatbuffer = formats.make(model.flatbuffer, recipe.format, ranges)
+        make = _int8 if recipe.format is Format.INT8 else _with_float_ends
+        candidate = make(model, recipe, seed, threads)
+    return replace(candidate, seconds=time.perf_counter() - start)
+
+
+def _int8(model: FloatModel, recipe: Recipe, seed: int, threads: int) -> Candidate:
+    spec = replace(model.source.input, quantization=input_quantization(model.source.input))
+    optimized = optimize(model.flatbuffer, _calibration(model, spec, seed, threads), recipe)
+    made = []
+    for plan in filter(None, (optimized.tuned, optimized.plan)):
+        flatbuffer = quantize(optimized.float_model, plan)
+        check = verify(flatbuffer, Format.INT8, spec, model.images.verification, model.logits, threads)
+        made.append(Candidate(recipe, flatbuffer, check, 0.0, optimized))
+    # Few or monotonous images may teach what does not hold for others.
+    best = max(made, key=lambda candidate: candidate.check.sqnr_db)
+    is_untuned = len(made) > 1 and best is not made[0]
+    return replace(best, note=_TUNING_LEFT_OUT) if is_untuned else best
+
+
+def _with_float_ends(model: FloatModel, recipe: Recipe, seed: int, threads: int) -> Candidate:
+    spec, ranges = model.source.input, {}
+    if recipe.format is Format.INT16X8:
+        calibration = _calibration(model, spec, seed, threads)
+        ranges = calibrated_ranges(model.flatbuffer, calibration, recipe.activation_range)
+    flatbuffer = formats.make(model.flatbuffer, recipe.format, ranges)
     check = verify(flatbuffer, recipe.format, spec, model.images.verification, model.logits, threads)
-    return Candidate(recipe, flatbuffer, check, time.perf_counter() - start, optimized)
+    return Candidate(recipe, flatbuffer, check, 0.0)
+
+
+def _calibration(model: FloatModel, spec: InputSpec, seed: int, threads: int) -> Calibration:
+    return Calibration(model.images.fitting, model.images.targets, spec, seed, threads)

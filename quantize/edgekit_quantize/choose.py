@@ -155,9 +155,12 @@ def _too_much_lost(model: FloatModel, attempts: Sequence[Attempt], best: Candida
         f"{a.recipe.name} {a.drop.value:.2f} ({a.drop.low:.2f} … {a.drop.high:.2f})" for a in attempts if a.drop
     )
     message = f"The top-1 drop must be at most {limit.max_drop:g} points for certain, got {drops}."
-    if best.optimized is None:
+    optimized = best.optimized
+    if optimized is None:
         return GateError(message, "Give more labelled images, or a higher --max-drop.")
-    worst = blame(*best.optimized, normalize(model.images.verification[:_BLAME_IMAGES], model.source.input))
+    worst = blame(
+        optimized.float_model, optimized.plan, normalize(model.images.verification[:_BLAME_IMAGES], model.source.input)
+    )
     layers = ", ".join(f"{layer.name} ({layer.share:.0%})" for layer in worst[:_NAMED_LAYERS])
     return GateError(
         message,

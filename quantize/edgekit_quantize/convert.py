@@ -18,7 +18,7 @@ from edgekit.preprocess import normalize
 from edgekit.progress import console
 from edgekit.runtime import Kernels
 from edgekit_quantize.calibration_images import read_calibration_images
-from edgekit_quantize.candidate import FloatModel
+from edgekit_quantize.candidate import Candidate, FloatModel
 from edgekit_quantize.choose import Choice, Limit, choose
 from edgekit_quantize.export import onnx_logits, torch_logits
 from edgekit_quantize.recipe import Format, Recipe
@@ -106,7 +106,7 @@ def convert(
             )
         if onnx_out is not None:
             write_whole(onnx_out, onnx.read_bytes())
-    warnings = tuple(_warnings(model, chosen.check))
+    warnings = tuple(_warnings(model, chosen))
     return Conversion(data, model.comparisons, choice, seconds, model.images.skipped, warnings)
 
 
@@ -124,24 +124,27 @@ def _float_model(
     with _stage("to ONNX", seconds), console.status("to ONNX …"):
         source = open_source(text, onnx, foreign)
         most = max(recipe.calibration_images for recipe in recipes)
-        chosen = read_calibration_images(images, source.input, most, seed)
+        chosen = read_calibration_images(images, source.input, source.labels, most, seed)
         sample = normalize(chosen.verification, source.input)
         from_onnx = onnx_logits(source.onnx, sample)
         comparisons = _compare_with_torch(source, sample, from_onnx)
     with _stage("to float TFLite", seconds), console.status("to float TFLite …"):
         is_static = any(recipe.format in (Format.INT8, Format.INT16X8) for recipe in recipes)
-        flatbuffer = convert_onnx(source.onnx, chosen.pixels, is_static)
+        flatbuffer = convert_onnx(source.onnx, chosen.verification, is_static)
         logits = tflite_logits(flatbuffer, sample, threads)
         comparisons += (compare_floats("ONNX → float TFLite", from_onnx, logits),)
     return FloatModel(source, chosen, flatbuffer, logits, comparisons)
 
 
-def _warnings(model: FloatModel, check: Check) -> Iterator[str]:
+def _warnings(model: FloatModel, chosen: Candidate) -> Iterator[str]:
+    check = chosen.check
+    if chosen.note:
+        yield chosen.note
     if model.source.note:
         yield model.source.note
     if model.images.are_few:
         yield (
-            f"Only {len(model.images.pixels)} calibration images: ranges are little more than guesses, and the check "
+            f"Only {model.images.count} calibration images: ranges are little more than guesses, and the check "
             "saw the same images; take 100 or more."
         )
     if check.format is Format.INT8 and check.kernels is not Kernels.XNNPACK:

@@ -33,6 +33,9 @@ def _triple(_: click.Context, option: click.Parameter, value: str | None) -> tup
 @click.command(epilog="The model is checked stage by stage; nothing is written unless every check passes.")
 @click.argument("source")
 @click.option("--calibration", required=True, metavar="DIR", help="Folder of typical images, labels not needed.")
+@click.option(
+    "--labelled", is_flag=True, help="The sub-folders of --calibration are the classes; int8-qat learns them."
+)
 @click.option("--out", required=True, metavar="FILE", help="The .tflite to write.")
 @click.option(
     "--recipe",
@@ -86,14 +89,14 @@ def command(source: str, calibration: str, out: str, onnx_out: str | None, **opt
 
     from edgekit import bundle
     from edgekit.files import check_writable
-    from edgekit.images import unlabelled_folder
+    from edgekit.images import labelled_folder, unlabelled_folder
     from edgekit_quantize.recipe import load_recipe
 
     if not out.endswith(".tflite"):
         raise InputError(f"--out must end in .tflite, got {out}.")
     names = AUTO if options["recipe"] == "auto" else (options["recipe"],)
     recipes = [load_recipe(name) for name in names]
-    images = unlabelled_folder(calibration)
+    images = (labelled_folder if options["labelled"] else unlabelled_folder)(calibration)
     labels = _read_labels(options["labels"])
     for path in filter(None, (out, onnx_out)):
         check_writable(path)

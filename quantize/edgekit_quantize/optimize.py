@@ -34,12 +34,14 @@ class Calibration:
 
     Attributes:
         pixels: (N, height, width, 3) RGB uint8.
+        targets: (N,) class of each; -1 where unknown.
         spec: The input, with the quantization of the file; None: float32.
         seed: Of everything drawn.
         threads: Of the interpreter.
     """
 
     pixels: Image
+    targets: NDArray[np.int64]
     spec: InputSpec
     seed: int
     threads: int
@@ -57,8 +59,23 @@ class Calibration:
         return dequantize(codes, quantization.scale, quantization.zero_point)
 
 
-def optimize(float_model: bytes, calibration: Calibration, recipe: Recipe) -> tuple[bytes, Plan]:
-    """A float network of the same function, and the plan by which it becomes int8.
+@dataclass(frozen=True)
+class Optimized:
+    """What the techniques of a recipe lead to.
+
+    Attributes:
+        float_model: A float network of the same function as the one given.
+        plan: By which it becomes int8.
+        tuned: The same after tuning; None if the recipe has none.
+    """
+
+    float_model: bytes
+    plan: Plan
+    tuned: Plan | None
+
+
+def optimize(float_model: bytes, calibration: Calibration, recipe: Recipe) -> Optimized:
+    """Carry out the techniques of an INT8 recipe.
 
     Raises:
         InputError: An activation holds NaN or infinity.
@@ -70,9 +87,8 @@ def optimize(float_model: bytes, calibration: Calibration, recipe: Recipe) -> tu
         float_model = _equalized(float_model, calibration, recipe.equalization)
     ranges = calibrated_ranges(float_model, calibration, recipe.activation_range)
     plan = plan_for(Graph(float_model), ranges, calibration.spec.quantization)
-    if recipe.tuning is not None:
-        plan = _tuned(float_model, plan, calibration, recipe.tuning)
-    return float_model, plan
+    tuned = None if recipe.tuning is None else _tuned(float_model, plan, calibration, recipe.tuning)
+    return Optimized(float_model, plan, tuned)
 
 
 def calibrated_ranges(float_model: bytes, calibration: Calibration, rule: RangeRule) -> dict[str, Range]:
@@ -114,13 +130,14 @@ def _with_bar(name: str, calibration: Calibration, work: Callable[[Iterator[NDAr
 def _tuned(float_model: bytes, plan: Plan, calibration: Calibration, options: Tuning) -> Plan:
     random = torch.Generator().manual_seed(calibration.seed)
     variation = Augmentation(flip=options.flip, zoom=options.zoom)
-    images = torch.from_numpy(calibration.pixels)
+    images, targets = torch.from_numpy(calibration.pixels), torch.from_numpy(calibration.targets)
 
     def batches() -> Batch:
-        chosen = images[torch.randperm(len(images), generator=random)[: options.batch]]
-        varied = augment(chosen, (images.shape[1], images.shape[2]), variation, random)
+        chosen = torch.randperm(len(images), generator=random)[: options.batch]
+        varied = augment(images[chosen], (images.shape[1], images.shape[2]), variation, random)
         pixels = varied.permute(0, 2, 3, 1).round().to(torch.uint8).numpy()
-        return calibration.exact(pixels), calibration.rounded(pixels)
+        exact, rounded = (torch.from_numpy(see(pixels)) for see in (calibration.exact, calibration.rounded))
+        return Batch(exact, rounded, targets[chosen])
 
     with progress_bar("sqnr", unit="steps") as bar:
         task = bar.add_task("tune", total=options.steps, sqnr="")

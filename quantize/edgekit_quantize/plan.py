@@ -54,7 +54,10 @@ def plan_for(graph: Graph, ranges: Mapping[str, Range], image: Quantization) -> 
         source = node.inputs[0]
         if node.operator in SAME_AS_INPUT and source in ranges:
             ranges[node.outputs[0]] = ranges[source]
-    limits = {layer.weight: _weight_limits(graph, layer, scale_of(ranges[layer.inputs])) for layer in graph.layers()}
+    limits = {
+        layer.weight: _weight_limits(graph, layer, quantization_of(ranges[layer.inputs]).scale)
+        for layer in graph.layers()
+    }
     return Plan({}, ranges, limits)
 
 
@@ -64,14 +67,10 @@ def span(quantization: Quantization) -> Range:
     return Range((-128 - zero_point) * scale, (127 - zero_point) * scale)
 
 
-def scale_of(values: Range) -> float:
-    """Width of one of the 255 steps."""
-    return (values.high - values.low) / 255.0
-
-
-def zero_point_of(values: Range) -> int:
-    """The code of zero, in [-128, 127]."""
-    return int(np.clip(round(-128 - values.low / scale_of(values)), -128, 127))
+def quantization_of(values: Range) -> Quantization:
+    """Scale of the 255 steps of a range, and the code of zero: the inverse of `span`."""
+    scale = (values.high - values.low) / 255.0
+    return Quantization(scale, int(np.clip(round(-128 - values.low / scale), -128, 127)))
 
 
 def _weight_limits(graph: Graph, layer: Layer, input_scale: float) -> NDArray[np.float32]:

@@ -78,7 +78,7 @@ def check_fully_int8(flatbuffer: bytes) -> None:
     if operators:
         raise InputError(
             f"Every operator must have an int8 form, got {', '.join(sorted(operators))} left in float.",
-            "Replace it in the network, such as hard-sigmoid by sigmoid.",
+            "Replace it in the network, or use --recipe fp32.",
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from dataclasses import dataclass
 from enum import StrEnum
@@ -49,6 +50,8 @@ class Tuning:
         weight_rate: Largest change of a weight per step, in int8 codes.
         bias_rate: Largest change of a bias per step, as a fraction of its layer's mean absolute bias.
         range_rate: Largest change of an activation range per step, as a fraction of it.
+        label_weight: Of the cross-entropy with the images' labels, where they have any, beside the logits' relative
+            error. At least 0.
         flip: Mirror half of the images.
         zoom: Look at a random box whose side is between 1 - zoom and 1 of the image's; in [0, 1).
     """
@@ -58,10 +61,13 @@ class Tuning:
     weight_rate: float = 0.006
     bias_rate: float = 0.001
     range_rate: float = 0.001
+    label_weight: float = 0.0
     flip: bool = True
     zoom: float = 0.0
 
     def __post_init__(self) -> None:
+        if not 0.0 <= self.label_weight < math.inf:
+            raise InputError(f"tuning.label_weight must be at least 0, got {self.label_weight}.")
         for name in ("steps", "batch"):
             if getattr(self, name) < 1:
                 raise InputError(f"tuning.{name} must be at least 1, got {getattr(self, name)}.")

@@ -9,16 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
+from edgekit.card import Quantization
 from edgekit.errors import EdgekitError
-from edgekit_quantize.calibrate import Range
 from edgekit_quantize.fake_quantize import fake_quantize, fake_round
-from edgekit_quantize.plan import FIXED_OUTPUT, SAME_AS_INPUT, Plan, scale_of, zero_point_of
+from edgekit_quantize.plan import FIXED_OUTPUT, SAME_AS_INPUT, Plan, quantization_of, span
 from edgekit_quantize.recipe import Tuning
 from edgekit_quantize.twin import Twin
 
@@ -49,11 +50,15 @@ class Student(nn.Module):
             torch.tensor(constants[name]) / unit for name, unit in zip(self._biases, self._bias_units, strict=True)
         )
         self._fixed = {n.outputs[0]: FIXED_OUTPUT[n.operator] for n in twin.nodes if n.operator in FIXED_OUTPUT}
+        # Left free, the range of the logits would shrink: clipping the few largest of many costs little squared error,
+        # but they are the answer.
+        self._fixed.setdefault(twin.graph.output, quantization_of(plan.ranges[twin.graph.output]))
         self._copies = {n.outputs[0]: n.inputs[0] for n in twin.nodes if n.operator in SAME_AS_INPUT}
         free = [n.outputs[0] for n in twin.nodes if n.outputs[0] not in self._fixed.keys() | self._copies.keys()]
         self._places = {name: place for place, name in enumerate(free)}
-        self._zero_points = [zero_point_of(plan.ranges[name]) for name in free]
-        self.log_scales = nn.Parameter(torch.tensor([math.log(scale_of(plan.ranges[name])) for name in free]))
+        start = [quantization_of(plan.ranges[name]) for name in free]
+        self._zero_points = [quantization.zero_point for quantization in start]
+        self.log_scales = nn.Parameter(torch.tensor([math.log(quantization.scale) for quantization in start]))
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """As `Twin`, with the rounding of weights and activations; `images` as the int8 input holds them."""
@@ -82,14 +87,24 @@ class Student(nn.Module):
             scales = torch.exp(self.log_scales).tolist()
         ranges = dict(self._plan.ranges)
         for name, place in self._places.items():
-            zero_point = self._zero_points[place]
-            ranges[name] = Range((-128 - zero_point) * scales[place], (127 - zero_point) * scales[place])
+            ranges[name] = span(Quantization(scales[place], self._zero_points[place]))
         for output, source in self._copies.items():
             ranges[output] = ranges[str(source)]
         return replace(self._plan, constants=constants, ranges=ranges)
 
 
-Batch = tuple[NDArray[np.float32], NDArray[np.float32]]
+class Batch(NamedTuple):
+    """Images of one step.
+
+    Attributes:
+        exact: (N, height, width, 3) float32, normalized, for the float network.
+        rounded: The same as the int8 input holds them.
+        targets: (N,) int64 classes, -1 where unknown.
+    """
+
+    exact: Tensor
+    rounded: Tensor
+    targets: Tensor
 
 
 def tune(
@@ -104,8 +119,7 @@ def tune(
     Args:
         twin: The float network.
         start: Where to start.
-        batches: Gives the next images: normalized for the float network, and the same as the int8 input holds them;
-            each (N, height, width, 3) float32.
+        batches: Gives the images of the next step.
         options: Steps and rates.
         advance: Called after each step with the relative squared error of the logits.
 
@@ -122,17 +136,19 @@ def tune(
     optimizer = torch.optim.Adam([{"params": params, "lr": rate} for params, rate in groups if params])
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.steps)
     for _ in range(options.steps):
-        exact, rounded = (torch.from_numpy(images) for images in batches())
+        batch = batches()
         with torch.no_grad():
-            wanted = twin(exact)
-        loss = relative_error(wanted, student(rounded))
+            wanted = twin(batch.exact)
+        got = student(batch.rounded)
+        error = relative_error(wanted, got)
+        loss = error + options.label_weight * _label_loss(got.get(twin.graph.output), batch.targets)
         if not torch.isfinite(loss):
             raise EdgekitError("Tuning must have a finite error, got NaN or infinity.", "Lower the recipe's rates.")
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
-        advance(float(loss.detach()))
+        advance(float(error.detach()))
     return student.plan()
 
 
@@ -140,3 +156,10 @@ def relative_error(wanted: dict[str, Tensor], got: dict[str, Tensor]) -> Tensor:
     """Squared error over squared signal, the mean over the network's ends: the inverse of the SQNR."""
     errors = [(wanted[name] - got[name]).square().sum() / wanted[name].square().sum() for name in wanted]
     return torch.stack(errors).mean()
+
+
+def _label_loss(logits: Tensor | None, targets: Tensor) -> Tensor | float:
+    """Mean cross-entropy of logits (N, classes) over the images whose class is known, in nats; 0 without any."""
+    if logits is None or not bool((targets >= 0).any()):
+        return 0.0
+    return functional.cross_entropy(logits, targets, ignore_index=-1)

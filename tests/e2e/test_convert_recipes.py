@@ -1,16 +1,9 @@
 """Recipes as a user picks them: one by name, the best of several, the first that keeps a limit."""
 
-import numpy as np
 import pytest
 
 from edgekit import bundle
 from edgekit.cli import run
-from edgekit_quantize.blame import blame
-from edgekit_quantize.graph import Graph
-from edgekit_quantize.optimize import Calibration, calibrated_ranges
-from edgekit_quantize.plan import plan_for
-from edgekit_quantize.quantizer import input_quantization
-from edgekit_quantize.recipe import RangeRule
 
 
 @pytest.fixture
@@ -93,21 +86,3 @@ def test_evaluation_classes_are_matched_by_name(convert, photos, tmp_path, capsy
     assert code == 2
     assert "got ants, bees" in " ".join(capsys.readouterr().err.split())
     assert not out.exists()
-
-
-def test_a_spoilt_layer_is_blamed(float_model, converted, photos):
-    """One layer's weights get a grid thirty times too coarse; it must come out first, with most of the error."""
-    from edgekit.images import Prepared, unlabelled_folder
-    from edgekit.preprocess import normalize
-
-    spec = bundle.read(converted.model).card.input
-    pixels = np.stack([crop for _, crop in Prepared(unlabelled_folder(photos), spec)][:8])
-    graph = Graph(float_model)
-    ranges = calibrated_ranges(float_model, Calibration(pixels, spec, seed=0, threads=1), RangeRule.MINMAX)
-    plan = plan_for(graph, ranges, input_quantization(spec))
-    layer = list(graph.layers())[5]
-    plan.weight_limits[layer.weight] *= 30.0
-    worst = blame(float_model, plan, normalize(pixels, spec))
-    assert worst[0].name == layer.output
-    assert worst[0].share > 0.5
-    assert sum(entry.share for entry in worst) == pytest.approx(1.0)

@@ -227,7 +227,7 @@ def sealed_files(tmp_path_factory, models, spec, pixels, reference, converted, c
     folder = tmp_path_factory.mktemp("formats")
     labels = load(checkpoint_file).labels
     source = Source(converted.onnx, None, Architecture("mobilenet_v2", 0.25), spec, labels, sha256(checkpoint_file))
-    images = CalibrationImages(pixels, (pixels[0],), ())
+    images = CalibrationImages(pixels, np.full(len(pixels), -1), pixels, (pixels[0],), (), len(pixels), "")
     files = {}
     for kind, model in models.items():
         check = verify(model, kind, spec, pixels, reference, 1)

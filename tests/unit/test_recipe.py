@@ -16,7 +16,10 @@ def test_every_shipped_recipe_loads_under_its_own_name():
     [
         ("name = ", "must be TOML"),
         ('name = "x"', "must hold calibration_images, description, format"),
-        ('name="x"\ndescription=""\nformat="int8"\nactivation_range="mse"\ncalibration_images=9\nfoo=1', "only known keys, got foo"),
+        (
+            'name="x"\ndescription=""\nformat="int8"\nactivation_range="mse"\ncalibration_images=9\nfoo=1',
+            "only known keys, got foo",
+        ),
         ('name="x"\ndescription=""\nformat="int8"\nactivation_range="best"\ncalibration_images=9', "must be one of"),
         ('name="x"\ndescription=""\nformat="int8"\nactivation_range="mse"\ncalibration_images=0', "at least 1"),
     ],
