@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import subprocess
+import sys
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,7 @@ from onnx import helper, shape_inference, version_converter
 from torch import nn
 
 from edgekit.card import InputSpec
-from edgekit.errors import InputError
+from edgekit.errors import EdgekitError, InputError
 from edgekit_quantize.contract import give_logits, give_vector, weights_not_finite
 from edgekit_quantize.unsupported import check_operators
 
@@ -51,12 +53,29 @@ def export_onnx(network: nn.Module, spec: InputSpec, path: Path) -> None:
         )
 
 
+def export_in_child(source: str, path: Path) -> None:
+    """`export_onnx` of a checkpoint or known network, in a process of its own: the exporter's memory goes with it.
+
+    Args:
+        source: A .pt file or a network's name, known to be loadable.
+        path: Where to write.
+
+    Raises:
+        EdgekitError: The exporter failed; its last words are quoted.
+    """
+    worker = [sys.executable, "-m", "edgekit_quantize.export_worker", source, str(path)]
+    done = subprocess.run(worker, capture_output=True, text=True, errors="replace", check=False)  # noqa: S603
+    if done.returncode:
+        words = [line for line in done.stderr.splitlines() if line.strip()] or ["no message"]
+        raise EdgekitError(f"The network must be exportable to ONNX, got: {words[-1][:300]}.", "Please report it.")
+
+
 def torch_logits(network: nn.Module, images: NDArray[np.float32]) -> NDArray[np.float32]:
     """Logits (N, classes) of normalized images (N, height, width, 3)."""
     network.eval()
     with torch.inference_mode():
         # A few at a time: all at once would need a gigabyte. NHWC memory seen as NCHW is channels_last: no copy.
-        parts = [network(part.permute(0, 3, 1, 2)) for part in torch.from_numpy(images).split(_AT_A_TIME)]
+        parts = [network(part.permute(0, 3, 1, 2)) for part in torch.split(torch.from_numpy(images), _AT_A_TIME)]
     return np.asarray(torch.cat(parts).numpy(), np.float32)
 
 

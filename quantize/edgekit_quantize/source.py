@@ -14,7 +14,7 @@ from edgekit.files import sha256
 from edgekit.train import checkpoint as checkpoints
 from edgekit.train.checkpoint import Checkpoint
 from edgekit.train.weights import FILE_SHA256, imagenet_checkpoint
-from edgekit_quantize.export import check_finite, export_onnx, import_onnx
+from edgekit_quantize.export import check_finite, export_in_child, import_onnx
 
 IMAGENET_NAME = "mobilenet_v2:imagenet"
 
@@ -83,7 +83,7 @@ def open_source(text: str, onnx: Path, options: ForeignOptions) -> Source:
         )
     loaded, digest = load_float(text)
     network = loaded.network()
-    export_onnx(network, loaded.input, onnx)
+    export_in_child(text, onnx)
     check_finite(load_onnx(str(onnx)), text)
     return Source(onnx, network, loaded.architecture, loaded.input, loaded.labels, digest)
 
