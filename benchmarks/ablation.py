@@ -15,14 +15,16 @@ from edgekit_quantize.recipe import load_recipe, recipe_folder
 Override = Any | None | Callable[[Any], Any]
 
 VARIANTS: dict[str, dict[str, Override]] = {
-    "min/max ranges": {"activation_range": "minmax"},
-    "no equalization": {"equalization": 0.0},
+    "nothing": {"activation_range": "minmax", "equalization": 0.0, "tuning": None},
+    "mse ranges only": {"activation_range": "mse", "equalization": 0.0, "tuning": None},
     "no tuning": {"tuning": None},
-    "neither equalization nor tuning": {"equalization": 0.0, "tuning": None},
-    "nothing but min/max": {"activation_range": "minmax", "equalization": 0.0, "tuning": None},
+    "no equalization": {"equalization": 0.0},
+    "tuning from mse ranges": {"activation_range": "mse"},
+    "ranges not tuned": {"tuning.range_rate": 0.0},
+    "weights not tuned": {"tuning.weight_rate": 0.0},
+    "biases not tuned": {"tuning.bias_rate": 0.0},
+    "images not varied": {"tuning.flip": False, "tuning.zoom": 0.0},
     "half the tuning steps": {"tuning.steps": lambda steps: steps // 2},
-    "twice the tuning steps": {"tuning.steps": lambda steps: steps * 2},
-    "no mirrored images": {"tuning.flip": False},
 }
 
 

@@ -36,18 +36,20 @@ def test_variants_are_valid_and_each_differs_from_all_others(tmp_path, monkeypat
     monkeypatch.setattr("edgekit_quantize.recipe.recipe_folder", lambda: tmp_path)
     monkeypatch.setattr(ablation, "recipe_folder", lambda: tmp_path)
     variants = {name: load_recipe(path) for name, path in ablation.write_variants("r", tmp_path).items()}
-    # Without equalization in the recipe, variants that only take it away are none.
+    # The recipe has neither equalization nor varied images: taking these away makes no variant.
     assert set(variants) == {
-        "r, min/max ranges",
-        "r, no tuning",
-        "r, nothing but min/max",
+        "r, nothing",
+        "r, mse ranges only",
+        "r, ranges not tuned",
+        "r, weights not tuned",
+        "r, biases not tuned",
+        "r, images not varied",
         "r, half the tuning steps",
-        "r, twice the tuning steps",
-        "r, no mirrored images",
     }
-    assert variants["r, min/max ranges"].activation_range is RangeRule.MINMAX
-    assert variants["r, no tuning"].tuning is None
+    assert variants["r, nothing"].activation_range is RangeRule.MINMAX
+    assert variants["r, mse ranges only"].tuning is None
     assert variants["r, half the tuning steps"].tuning.steps == 5
+    assert variants["r, ranges not tuned"].tuning.range_rate == 0.0
     assert all(variant.format is Format.INT8 for variant in variants.values())
 
 
