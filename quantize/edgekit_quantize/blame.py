@@ -42,17 +42,15 @@ def blame(float_model: bytes, plan: Plan, images: NDArray[np.float32]) -> list[L
         images: (N, height, width, 3) float32, normalized; a dozen is enough to tell large from small.
     """
     twin = Twin(float_model)
-    computed = {node.outputs[0] for node in twin.nodes}
-    layers = [layer for layer in twin.graph.layers() if layer.output in computed]
-    errors = np.zeros(len(layers))
+    errors = np.zeros(len(twin.layers))
     with torch.inference_mode():
         for start in range(0, len(images), _BATCH):
             batch = torch.from_numpy(images[start : start + _BATCH])
             wanted = twin(batch)
-            errors += [float(relative_error(wanted, _alone(twin, plan, layer, batch))) for layer in layers]
+            errors += [float(relative_error(wanted, _alone(twin, plan, layer, batch))) for layer in twin.layers]
     total = float(errors.sum()) or 1.0
     batches = -(-len(images) // _BATCH)
-    found = [LayerError(layer.output, e / batches, e / total) for layer, e in zip(layers, errors, strict=True)]
+    found = [LayerError(layer.output, e / batches, e / total) for layer, e in zip(twin.layers, errors, strict=True)]
     return sorted(found, key=lambda layer: -layer.error)
 
 

@@ -18,6 +18,7 @@ from edgekit_quantize.source import Source
 from edgekit_quantize.unsupported import naming_nodes
 from edgekit_quantize.verify import Check, Comparison, verify
 
+_UNKNOWN = "Equalization and tuning do not know {}: these, and what depends on them, keep their calibrated ranges."
 _TUNING_LEFT_OUT = (
     "Tuning was left out: on the images held back it was no closer to float. More, and more varied, calibration images "
     "would help."
@@ -53,7 +54,7 @@ class Candidate:
         check: Against float, on images that the recipe has not seen.
         seconds: Wall time.
         optimized: What was quantized; None unless the format is INT8.
-        note: What the user should know; empty for nothing.
+        notes: What the user should know.
     """
 
     recipe: Recipe
@@ -61,7 +62,7 @@ class Candidate:
     check: Check
     seconds: float
     optimized: Optimized | None = None
-    note: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def make_candidate(model: FloatModel, recipe: Recipe, seed: int, threads: int) -> Candidate:
@@ -88,8 +89,10 @@ def _int8(model: FloatModel, recipe: Recipe, seed: int, threads: int) -> Candida
         made.append(Candidate(recipe, flatbuffer, check, 0.0, optimized))
     # Few or monotonous images may teach what does not hold for others.
     best = max(made, key=lambda candidate: candidate.check.sqnr_db)
-    is_untuned = len(made) > 1 and best is not made[0]
-    return replace(best, note=_TUNING_LEFT_OUT) if is_untuned else best
+    notes = [_UNKNOWN.format(", ".join(optimized.unknown))] if optimized.unknown else []
+    if best is not made[0]:
+        notes.append(_TUNING_LEFT_OUT)
+    return replace(best, notes=tuple(notes))
 
 
 def _with_float_ends(model: FloatModel, recipe: Recipe, seed: int, threads: int) -> Candidate:

@@ -138,8 +138,7 @@ def _float_model(
 
 def _warnings(model: FloatModel, chosen: Candidate) -> Iterator[str]:
     check = chosen.check
-    if chosen.note:
-        yield chosen.note
+    yield from chosen.notes
     if model.source.note:
         yield model.source.note
     if model.images.are_few:

@@ -102,7 +102,7 @@ def _factors(group: _Group, maxima: dict[str, Tensor], strength: float) -> Tenso
 def _groups(twin: Twin) -> list[_Group]:
     """The groups that may be scaled: only layers, additions, paddings and means touch them."""
     sets = DisjointSet(twin.graph.activations())
-    fixed = {twin.graph.input, *twin.ends}
+    fixed = {twin.graph.input, *twin.ends, *(name for node in twin.unknown for name in node.outputs)}
     uses = Counter(name for node in twin.nodes for name in node.inputs)
     for node in twin.nodes:
         output = node.outputs[0]

@@ -66,12 +66,15 @@ class Optimized:
     Attributes:
         float_model: A float network of the same function as the one given.
         plan: By which it becomes int8.
-        tuned: The same after tuning; None if the recipe has none.
+        tuned: The same after tuning; None if the recipe has none, or there is nothing that can be tuned.
+        unknown: Operators that equalization and tuning do not know: they, and what depends on them, are left as they
+            are, with the ranges that calibration gave.
     """
 
     float_model: bytes
     plan: Plan
     tuned: Plan | None
+    unknown: tuple[str, ...] = ()
 
 
 def optimize(float_model: bytes, calibration: Calibration, recipe: Recipe) -> Optimized:
@@ -83,12 +86,18 @@ def optimize(float_model: bytes, calibration: Calibration, recipe: Recipe) -> Op
     """
     if calibration.spec.quantization is None:
         raise EdgekitError("The input of an int8 network must have a quantization, got none.")
+    twin = Twin(float_model)
     if recipe.equalization > 0.0:
-        float_model = _equalized(float_model, calibration, recipe.equalization)
+        float_model = _equalized(float_model, twin, calibration, recipe.equalization)
+        twin = Twin(float_model)
     ranges = calibrated_ranges(float_model, calibration, recipe.activation_range)
-    plan = plan_for(Graph(float_model), ranges, calibration.spec.quantization)
-    tuned = None if recipe.tuning is None else _tuned(float_model, plan, calibration, recipe.tuning)
-    return Optimized(float_model, plan, tuned)
+    plan = plan_for(twin.graph, ranges, calibration.spec.quantization)
+    tuned = None
+    if recipe.tuning is not None and twin.layers:
+        tuned = _tuned(twin, plan, calibration, recipe.tuning)
+    was_asked = recipe.tuning is not None or recipe.equalization > 0.0
+    unknown = {node.operator for node in twin.unknown} if was_asked else set()
+    return Optimized(float_model, plan, tuned, tuple(sorted(unknown)))
 
 
 def calibrated_ranges(float_model: bytes, calibration: Calibration, rule: RangeRule) -> dict[str, Range]:
@@ -106,8 +115,7 @@ def calibrated_ranges(float_model: bytes, calibration: Calibration, rule: RangeR
     }
 
 
-def _equalized(float_model: bytes, calibration: Calibration, strength: float) -> bytes:
-    twin = Twin(float_model)
+def _equalized(float_model: bytes, twin: Twin, calibration: Calibration, strength: float) -> bytes:
     maxima = _with_bar(
         "equalize", calibration, lambda inputs: channel_maxima(twin, (torch.from_numpy(x[None]) for x in inputs))
     )
@@ -127,7 +135,7 @@ def _with_bar(name: str, calibration: Calibration, work: Callable[[Iterator[NDAr
         return work(inputs())
 
 
-def _tuned(float_model: bytes, plan: Plan, calibration: Calibration, options: Tuning) -> Plan:
+def _tuned(twin: Twin, plan: Plan, calibration: Calibration, options: Tuning) -> Plan:
     random = torch.Generator().manual_seed(calibration.seed)
     variation = Augmentation(flip=options.flip, zoom=options.zoom)
     images, targets = torch.from_numpy(calibration.pixels), torch.from_numpy(calibration.targets)
@@ -148,4 +156,4 @@ def _tuned(float_model: bytes, plan: Plan, calibration: Calibration, options: Tu
             running = 0.95 * running + 0.05 * error if running else error
             bar.update(task, advance=1, sqnr=f"{-10.0 * math.log10(max(running, 1e-12)):.1f} dB")
 
-        return tune(Twin(float_model), plan, batches, options, advance)
+        return tune(twin, plan, batches, options, advance)

@@ -12,9 +12,11 @@ from edgekit.card import Quantization
 from edgekit_quantize.calibrate import Range
 from edgekit_quantize.graph import Graph, Layer
 
+# Tuning may narrow a range to this part of what calibration saw, no further.
+MOST_SHRINKING = 8.0
 # A quantized bias is bias / (input scale · weight scale) in int32. Beyond 24 bits the quantizer, which checks its
-# rounding in float32, refuses it; 22 bits are far more than the 8 bits of the result need.
-_BIAS_LIMIT = 2.0**22
+# rounding in float32, refuses it. Tuning may make it larger: the input's scale shrinks, and a bit for the bias itself.
+_BIAS_LIMIT = 2.0**23 / MOST_SHRINKING
 # Outputs that hold their input's codes, so that the file gives both one range.
 SAME_AS_INPUT = frozenset({"PAD", "RESHAPE", "SQUEEZE", "TRANSPOSE", "MAX_POOL_2D", "AVERAGE_POOL_2D"})
 # Outputs whose quantization the TFLite specification fixes.

@@ -19,7 +19,7 @@ from torch.nn import functional
 from edgekit.card import Quantization
 from edgekit.errors import EdgekitError
 from edgekit_quantize.fake_quantize import fake_quantize, fake_round
-from edgekit_quantize.plan import FIXED_OUTPUT, SAME_AS_INPUT, Plan, quantization_of, span
+from edgekit_quantize.plan import FIXED_OUTPUT, MOST_SHRINKING, SAME_AS_INPUT, Plan, quantization_of, span
 from edgekit_quantize.recipe import Tuning
 from edgekit_quantize.twin import Twin
 
@@ -35,9 +35,8 @@ class Student(nn.Module):
     def __init__(self, twin: Twin, plan: Plan) -> None:
         super().__init__()
         self._twin, self._plan = twin, plan
-        layers = [layer for layer in twin.graph.layers() if any(layer.output == n.outputs[0] for n in twin.nodes)]
-        self._weights = sorted({layer.weight for layer in layers})
-        self._biases = sorted({layer.bias for layer in layers if layer.bias is not None})
+        self._weights = sorted({layer.weight for layer in twin.layers})
+        self._biases = sorted({layer.bias for layer in twin.layers if layer.bias is not None})
         constants = {name: plan.constants.get(name, twin.constants[name].numpy()) for name in twin.constants}
         self._weight_scales = [torch.from_numpy(plan.weight_limits[name] / np.float32(127)) for name in self._weights]
         # Weights are learned in units of codes and biases in units of their layer's mean, so that one rate suits all.
@@ -59,13 +58,14 @@ class Student(nn.Module):
         start = [quantization_of(plan.ranges[name]) for name in free]
         self._zero_points = [quantization.zero_point for quantization in start]
         self.log_scales = nn.Parameter(torch.tensor([math.log(quantization.scale) for quantization in start]))
+        self._least_log_scales = self.log_scales.detach() - math.log(MOST_SHRINKING)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """As `Twin`, with the rounding of weights and activations; `images` as the int8 input holds them."""
         rounded = (fake_round(codes) * scale for codes, scale in zip(self.codes, self._weight_scales, strict=True))
         biases = (bias * unit for bias, unit in zip(self.biases, self._bias_units, strict=True))
         constants = dict(zip(self._weights, rounded, strict=True)) | dict(zip(self._biases, biases, strict=True))
-        scales = torch.exp(self.log_scales)
+        scales = self._scales()
 
         def edit(name: str, values: Tensor) -> Tensor:
             if name in self._fixed:
@@ -76,6 +76,9 @@ class Student(nn.Module):
 
         return self._twin(images, constants, edit)
 
+    def _scales(self) -> Tensor:
+        return torch.exp(torch.maximum(self.log_scales, self._least_log_scales))
+
     def plan(self) -> Plan:
         """What was learned, for the file: weights lie on their codes' grid, which is then kept bit by bit."""
         constants = dict(self._plan.constants)
@@ -84,7 +87,7 @@ class Student(nn.Module):
                 constants[name] = (fake_round(codes) * scale).numpy()
             for name, bias, unit in zip(self._biases, self.biases, self._bias_units, strict=True):
                 constants[name] = (bias * unit).numpy()
-            scales = torch.exp(self.log_scales).tolist()
+            scales = self._scales().tolist()
         ranges = dict(self._plan.ranges)
         for name, place in self._places.items():
             ranges[name] = span(Quantization(scales[place], self._zero_points[place]))
@@ -154,7 +157,7 @@ def tune(
 
 def relative_error(wanted: dict[str, Tensor], got: dict[str, Tensor]) -> Tensor:
     """Squared error over squared signal, the mean over the network's ends: the inverse of the SQNR."""
-    errors = [(wanted[name] - got[name]).square().sum() / wanted[name].square().sum() for name in wanted]
+    errors = [(wanted[name] - got[name]).square().sum() / wanted[name].square().sum().clamp_min(1e-12) for name in wanted]
     return torch.stack(errors).mean()
 
 

@@ -22,6 +22,7 @@ class Twin:
         constants: Name to values, of every constant tensor.
         nodes: The operators that can be run here, in order: known ones that depend on known ones only.
         unknown: Those that cannot.
+        layers: Those of `nodes` that carry weights.
         ends: The last tensors that can be computed: the logits, or whatever the unknown operators take over.
     """
 
@@ -40,6 +41,7 @@ class Twin:
                 computed.update(node.outputs)
         wanted = {name for node in self.unknown for name in node.inputs} | {self.graph.output}
         self.ends = tuple(node.outputs[0] for node in self.nodes if node.outputs[0] in wanted)
+        self.layers = [layer for layer in self.graph.layers() if layer.output in computed]
         self._last_use = {name: node for node in self.nodes for name in node.inputs}
 
     def __call__(

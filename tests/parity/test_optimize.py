@@ -7,6 +7,7 @@ import pytest
 import torch
 from support import foreign_networks
 from support.photos import CLASSES, picture
+from torch import nn
 
 from edgekit.card import InputSpec
 from edgekit.preprocess import normalize, quantization_table, to_int8
@@ -16,6 +17,7 @@ from edgekit_quantize.blame import blame
 from edgekit_quantize.equalize import channel_maxima, equalize
 from edgekit_quantize.export import export_onnx
 from edgekit_quantize.graph import Graph, with_constants
+from edgekit_quantize.inference import PixelNetwork
 from edgekit_quantize.optimize import Calibration, calibrated_ranges, optimize
 from edgekit_quantize.plan import plan_for
 from edgekit_quantize.quantizer import input_quantization, quantize
@@ -147,3 +149,30 @@ def test_a_spoilt_layer_is_blamed(float_model, calibration):
     assert grown == {layer.output}
     assert [entry.error for entry in after] == sorted((entry.error for entry in after), reverse=True)
     assert sum(entry.share for entry in after) == pytest.approx(1.0)
+
+
+class Swapped(nn.Module):
+    """Halves of the channels change places: a slice, which the twin does not know."""
+
+    def forward(self, x):
+        return torch.cat([x[:, 8:], x[:, :8]], 1)
+
+
+def test_operators_unknown_to_tuning_are_named_and_left_alone(tmp_path, pixels, calibration):
+    torch.manual_seed(8)
+    first, second = nn.Conv2d(3, 16, 3, 2), nn.Conv2d(16, 24, 3, 2)
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(24, 5)]
+    network = nn.Sequential(first, nn.ReLU(), Swapped(), second, nn.ReLU(), *head).eval()
+    path = tmp_path / "swapped.onnx"
+    export_onnx(network, SPEC, path)
+    float_model = convert_onnx(path, pixels)
+    optimized = optimize(float_model, calibration, load_recipe("int8"))
+    assert len(optimized.unknown) == 1
+    assert "SLICE" in optimized.unknown[0]
+    layers = [layer.weight for layer in Graph(float_model).layers()]
+    changed = [name for name in layers if name in optimized.tuned.constants]
+    assert changed == layers[:1]
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(normalize(pixels, SPEC)).permute(0, 3, 1, 2)).numpy()
+    got = PixelNetwork(Network(quantize(optimized.float_model, optimized.tuned)), SPEC)
+    assert sqnr_db(expected, np.stack([got.logits(image) for image in pixels])) > 20.0
