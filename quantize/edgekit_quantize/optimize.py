@@ -96,8 +96,7 @@ def optimize(float_model: bytes, calibration: Calibration, recipe: Recipe) -> Op
     if recipe.tuning is not None and twin.layers:
         tuned = _tuned(twin, plan, calibration, recipe.tuning)
     was_asked = recipe.tuning is not None or recipe.equalization > 0.0
-    unknown = {node.operator for node in twin.unknown} if was_asked else set()
-    return Optimized(float_model, plan, tuned, tuple(sorted(unknown)))
+    return Optimized(float_model, plan, tuned, twin.unknown_operators() if was_asked else ())
 
 
 def calibrated_ranges(float_model: bytes, calibration: Calibration, rule: RangeRule) -> dict[str, Range]:

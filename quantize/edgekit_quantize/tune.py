@@ -157,7 +157,8 @@ def tune(
 
 def relative_error(wanted: dict[str, Tensor], got: dict[str, Tensor]) -> Tensor:
     """Squared error over squared signal, the mean over the network's ends: the inverse of the SQNR."""
-    errors = [(wanted[name] - got[name]).square().sum() / wanted[name].square().sum().clamp_min(1e-12) for name in wanted]
+    signals = {name: values.square().sum().clamp_min(1e-12) for name, values in wanted.items()}
+    errors = [(wanted[name] - got[name]).square().sum() / signal for name, signal in signals.items()]
     return torch.stack(errors).mean()
 
 

@@ -21,7 +21,7 @@ class Twin:
         graph: What it was made from.
         constants: Name to values, of every constant tensor.
         nodes: The operators that can be run here, in order: known ones that depend on known ones only.
-        unknown: Those that cannot.
+        unknown: Those that cannot, dependent ones among them.
         layers: Those of `nodes` that carry weights.
         ends: The last tensors that can be computed: the logits, or whatever the unknown operators take over.
     """
@@ -68,3 +68,7 @@ class Twin:
                 if name in values and self._last_use[name] is node and name not in self.ends:
                     del values[name]
         return {name: values[name] for name in self.ends}
+
+    def unknown_operators(self) -> tuple[str, ...]:
+        """Names of the operators on account of which `unknown` is not empty."""
+        return tuple(sorted({node.operator for node in self.unknown} - OPERATORS.keys()))
