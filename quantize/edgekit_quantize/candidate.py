@@ -73,9 +73,8 @@ def make_candidate(model: FloatModel, recipe: Recipe, seed: int, threads: int) -
         EdgekitError: The result is not what the recipe says.
     """
     start = time.perf_counter()
-    with naming_nodes(model.source.onnx):
-        make = _int8 if recipe.format is Format.INT8 else _with_float_ends
-        candidate = make(model, recipe, seed, threads)
+    make = _int8 if recipe.format is Format.INT8 else _with_float_ends
+    candidate = make(model, recipe, seed, threads)
     return replace(candidate, seconds=time.perf_counter() - start)
 
 
@@ -84,7 +83,8 @@ def _int8(model: FloatModel, recipe: Recipe, seed: int, threads: int) -> Candida
     optimized = optimize(model.flatbuffer, _calibration(model, spec, seed, threads), recipe)
     made = []
     for plan in filter(None, (optimized.tuned, optimized.plan)):
-        flatbuffer = quantize(optimized.float_model, plan)
+        with naming_nodes(model.source.onnx):
+            flatbuffer = quantize(optimized.float_model, plan)
         check = verify(flatbuffer, Format.INT8, spec, model.images.verification, model.logits, threads)
         made.append(Candidate(recipe, flatbuffer, check, 0.0, optimized))
     # Few or monotonous images may teach what does not hold for others.
@@ -100,7 +100,8 @@ def _with_float_ends(model: FloatModel, recipe: Recipe, seed: int, threads: int)
     if recipe.format is Format.INT16X8:
         calibration = _calibration(model, spec, seed, threads)
         ranges = calibrated_ranges(model.flatbuffer, calibration, recipe.activation_range)
-    flatbuffer = formats.make(model.flatbuffer, recipe.format, ranges)
+    with naming_nodes(model.source.onnx):
+        flatbuffer = formats.make(model.flatbuffer, recipe.format, ranges)
     check = verify(flatbuffer, recipe.format, spec, model.images.verification, model.logits, threads)
     return Candidate(recipe, flatbuffer, check, 0.0)
 

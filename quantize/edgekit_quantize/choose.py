@@ -98,9 +98,8 @@ def choose(
     attempts: list[Attempt] = []
     for recipe in recipes:
         made = [attempt.candidate for attempt in attempts if attempt.candidate is not None]
-        expected = _expected_seconds(recipe, made)
-        if made and time.perf_counter() + expected > deadline:
-            attempts.append(Attempt(recipe, None, note=f"passed over: it needs about {expected / 60:.0f} min"))
+        if made and time.perf_counter() + (expected := _expected_seconds(model, recipe, made)) > deadline:
+            attempts.append(Attempt(recipe, None, note=f"passed over: it needs about {expected / 60:.1f} min"))
             continue
         candidate = make_candidate(model, recipe, seed, threads)
         if limit is None or judged is None:
@@ -141,13 +140,16 @@ class _Judge:
         return np.asarray(right)
 
 
-def _expected_seconds(recipe: Recipe, made: Sequence[Candidate]) -> float:
-    """From the time that tuning took so far; 0 where nothing is known."""
-    if recipe.tuning is None:
-        return 0.0
-    tuned = [(c.seconds, c.recipe.tuning) for c in made if c.recipe.tuning is not None]
-    rates = [seconds / (tuning.steps * tuning.batch) for seconds, tuning in tuned]
-    return max(rates, default=0.0) * recipe.tuning.steps * recipe.tuning.batch
+def _expected_seconds(model: FloatModel, recipe: Recipe, made: Sequence[Candidate]) -> float:
+    """What a recipe will take, from what the others took; a step of tuning costs about what calibration costs."""
+    plain = min(candidate.seconds for candidate in made)
+    rates = [
+        (candidate.seconds - plain) / (tuning.steps * tuning.batch)
+        for candidate in made
+        if (tuning := candidate.recipe.tuning) is not None
+    ]
+    rate = max(rates, default=0.0) or plain / len(model.images.fitting)
+    return plain + (rate * recipe.tuning.steps * recipe.tuning.batch if recipe.tuning else 0.0)
 
 
 def _too_much_lost(model: FloatModel, attempts: Sequence[Attempt], best: Candidate, limit: Limit) -> GateError:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import DisjointSet
 from torch import Tensor
 
+from edgekit.errors import InputError
 from edgekit_quantize.graph import ACTIVATION_NAME, CHANNEL_AXIS, Node
 from edgekit_quantize.twin import Twin
 
@@ -28,6 +29,8 @@ _TRANSPARENT = frozenset({"ADD", "AVERAGE_POOL_2D", "MAX_POOL_2D", "MEAN", "PAD"
 _SCALABLE = frozenset({"NONE", "RELU", "RELU6"})
 # A channel that is nearly dead must not be blown up: its few values are noise.
 _LARGEST_FACTOR = 64.0
+# By how much an image may exceed all that calibration saw before a RELU6 clips what it did not clip.
+_HEADROOM = 1.2
 
 
 @dataclass
@@ -51,11 +54,16 @@ def channel_maxima(twin: Twin, batches: Iterable[Tensor]) -> dict[str, Tensor]:
     Args:
         twin: The float network.
         batches: Normalized images, each (N, height, width, 3) float32.
+
+    Raises:
+        InputError: A value is NaN or infinite; its tensor is named.
     """
     maxima: dict[str, Tensor] = {}
 
     def note(name: str, values: Tensor) -> Tensor:
         largest = values.abs().reshape(-1, values.shape[-1]).amax(0)
+        if not torch.isfinite(largest).all():
+            raise InputError(f"Activations must be finite, got NaN or infinity in tensor {name}.", "Train again.")
         maxima[name] = torch.maximum(maxima[name], largest) if name in maxima else largest
         return values
 
@@ -95,7 +103,7 @@ def _factors(group: _Group, maxima: dict[str, Tensor], strength: float) -> Tenso
     factors = ((largest.max() / largest) ** strength).clamp(1.0, _LARGEST_FACTOR)
     if any(_activation(node) == "RELU6" for node in group.makers):
         # As long as no value passes six, clipping there changes nothing.
-        factors = torch.minimum(factors, (6.0 / largest).clamp_min(1.0))
+        factors = torch.minimum(factors, (6.0 / (_HEADROOM * largest)).clamp_min(1.0))
     return factors
 
 
@@ -140,6 +148,8 @@ def _group(twin: Twin, tensors: set[str]) -> _Group:
 def _keeps_channels(twin: Twin, node: Node, tied: list[str]) -> bool:
     """Whether scaling a channel of all inputs scales the same channel of the output, and nothing else."""
     if node.operator not in _TRANSPARENT or _activation(node) not in {"NONE", "RELU"}:
+        return False
+    if node.operator == "MEAN" and not {1, 2} >= set(twin.constants[str(node.inputs[1])].reshape(-1).tolist()):
         return False
     # An addition of a constant would need the constant scaled as well.
     if node.operator == "ADD" and len(tied) < 2:

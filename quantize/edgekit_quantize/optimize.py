@@ -24,8 +24,10 @@ from edgekit_quantize.plan import Plan, plan_for
 from edgekit_quantize.recipe import RangeRule, Recipe, Tuning
 from edgekit_quantize.tune import Batch, tune
 from edgekit_quantize.twin import Twin
+from edgekit_quantize.verify import compare_floats
 
 _T = TypeVar("_T")
+_COMPARED = 8
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,13 @@ def _equalized(float_model: bytes, twin: Twin, calibration: Calibration, strengt
     maxima = _with_bar(
         "equalize", calibration, lambda inputs: channel_maxima(twin, (torch.from_numpy(x[None]) for x in inputs))
     )
-    return with_constants(float_model, equalize(twin, maxima, strength))
+    result = with_constants(float_model, equalize(twin, maxima, strength))
+    sample = torch.from_numpy(calibration.exact(calibration.pixels[:_COMPARED]))
+    with torch.inference_mode():
+        before, after = twin(sample), Twin(result)(sample)
+    for name in twin.ends:
+        compare_floats("equalization", before[name].numpy(), after[name].numpy())
+    return result
 
 
 def _with_bar(name: str, calibration: Calibration, work: Callable[[Iterator[NDArray[np.float32]]], _T]) -> _T:

@@ -19,9 +19,20 @@ from torch.nn import functional
 from edgekit.card import Quantization
 from edgekit.errors import EdgekitError
 from edgekit_quantize.fake_quantize import fake_quantize, fake_round
-from edgekit_quantize.plan import FIXED_OUTPUT, MOST_SHRINKING, SAME_AS_INPUT, Plan, quantization_of, span
+from edgekit_quantize.plan import (
+    MOST_SHRINKING,
+    Plan,
+    bias_unit,
+    fixed_quantizations,
+    quantization_of,
+    shared_scales,
+    span,
+)
 from edgekit_quantize.recipe import Tuning
 from edgekit_quantize.twin import Twin
+
+# Outputs whose values are on their input's grid already.
+_COPYING = frozenset({"PAD", "RESHAPE", "SQUEEZE", "TRANSPOSE", "MAX_POOL_2D"})
 
 
 class Student(nn.Module):
@@ -44,18 +55,18 @@ class Student(nn.Module):
             torch.tensor(constants[name]) / scale
             for name, scale in zip(self._weights, self._weight_scales, strict=True)
         )
-        self._bias_units = [float(np.abs(constants[name]).mean()) + 1e-6 for name in self._biases]
+        outputs = {layer.bias: plan.ranges[layer.output] for layer in twin.layers}
+        self._bias_units = [bias_unit(constants[name], outputs[name]) for name in self._biases]
         self.biases = nn.ParameterList(
             torch.tensor(constants[name]) / unit for name, unit in zip(self._biases, self._bias_units, strict=True)
         )
-        self._fixed = {n.outputs[0]: FIXED_OUTPUT[n.operator] for n in twin.nodes if n.operator in FIXED_OUTPUT}
         # Left free, the range of the logits would shrink: clipping the few largest of many costs little squared error,
         # but they are the answer.
-        self._fixed.setdefault(twin.graph.output, quantization_of(plan.ranges[twin.graph.output]))
-        self._copies = {n.outputs[0]: n.inputs[0] for n in twin.nodes if n.operator in SAME_AS_INPUT}
-        free = [n.outputs[0] for n in twin.nodes if n.outputs[0] not in self._fixed.keys() | self._copies.keys()]
-        self._places = {name: place for place, name in enumerate(free)}
-        start = [quantization_of(plan.ranges[name]) for name in free]
+        settled = {twin.graph.input, twin.graph.output, *fixed_quantizations(twin.graph)}
+        self._groups = [sorted(group) for group in shared_scales(twin.graph) if not group & settled]
+        self._places = {name: place for place, group in enumerate(self._groups) for name in group}
+        self._copies = {n.outputs[0] for n in twin.nodes if n.operator in _COPYING} | {twin.graph.input}
+        start = [quantization_of(plan.ranges[name]) for name, *_ in self._groups]
         self._zero_points = [quantization.zero_point for quantization in start]
         self.log_scales = nn.Parameter(torch.tensor([math.log(quantization.scale) for quantization in start]))
         self._least_log_scales = self.log_scales.detach() - math.log(MOST_SHRINKING)
@@ -68,11 +79,13 @@ class Student(nn.Module):
         scales = self._scales()
 
         def edit(name: str, values: Tensor) -> Tensor:
-            if name in self._fixed:
-                fixed = self._fixed[name]
-                return fake_quantize(values, torch.tensor(fixed.scale), fixed.zero_point)
+            if name in self._copies:
+                return values
             place = self._places.get(name)
-            return values if place is None else fake_quantize(values, scales[place], self._zero_points[place])
+            if place is not None:
+                return fake_quantize(values, scales[place], self._zero_points[place])
+            settled = quantization_of(self._plan.ranges[name])
+            return fake_quantize(values, torch.tensor(settled.scale), settled.zero_point)
 
         return self._twin(images, constants, edit)
 
@@ -91,8 +104,6 @@ class Student(nn.Module):
         ranges = dict(self._plan.ranges)
         for name, place in self._places.items():
             ranges[name] = span(Quantization(scales[place], self._zero_points[place]))
-        for output, source in self._copies.items():
-            ranges[output] = ranges[str(source)]
         return replace(self._plan, constants=constants, ranges=ranges)
 
 

@@ -35,7 +35,7 @@ class Twin:
         computed = {self.graph.input}
         for node in self.graph.nodes():
             inputs = {name for name in node.inputs if name is not None and name not in self.constants}
-            known = node.operator in OPERATORS and inputs <= computed and len(node.outputs) == 1
+            known = node.operator in OPERATORS and inputs <= computed and self._keeps_batch(node)
             (self.nodes if known else self.unknown).append(node)
             if known:
                 computed.update(node.outputs)
@@ -43,6 +43,14 @@ class Twin:
         self.ends = tuple(node.outputs[0] for node in self.nodes if node.outputs[0] in wanted)
         self.layers = [layer for layer in self.graph.layers() if layer.output in computed]
         self._last_use = {name: node for node in self.nodes for name in node.inputs}
+
+    def _keeps_batch(self, node: Node) -> bool:
+        """Whether the output's first axis is the batch, as the input's: the twin runs several images at once."""
+        if node.operator == "SQUEEZE":
+            squeezed = [int(axis) for axis in node.options.squeezeDims]
+            if not squeezed or min(squeezed) <= 0:
+                return False
+        return len(node.outputs) == 1 and self.graph.shape(node.outputs[0])[:1] == (1,)
 
     def __call__(
         self, images: Tensor, constants: Mapping[str, Tensor] | None = None, edit: Edit | None = None
@@ -71,4 +79,6 @@ class Twin:
 
     def unknown_operators(self) -> tuple[str, ...]:
         """Names of the operators on account of which `unknown` is not empty."""
-        return tuple(sorted({node.operator for node in self.unknown} - OPERATORS.keys()))
+        follow = {name for node in self.unknown for name in node.outputs}
+        causes = [node for node in self.unknown if not follow & {*node.inputs}]
+        return tuple(sorted({node.operator for node in causes}))

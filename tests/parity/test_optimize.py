@@ -15,7 +15,7 @@ from edgekit.quant import dequantize, sqnr_db
 from edgekit.runtime import Network
 from edgekit_quantize.blame import blame
 from edgekit_quantize.equalize import channel_maxima, equalize
-from edgekit_quantize.export import export_onnx
+from edgekit_quantize.export import export_onnx, import_onnx
 from edgekit_quantize.graph import Graph, with_constants
 from edgekit_quantize.inference import PixelNetwork
 from edgekit_quantize.optimize import Calibration, calibrated_ranges, optimize
@@ -47,13 +47,17 @@ def pixels():
     return np.stack([picture(kind, rng, foreign_networks.SIZE) for _ in range(40) for kind in CLASSES])
 
 
+def to_tflite(folder, pixels, name):
+    images = torch.from_numpy(normalize(pixels, SPEC)).permute(0, 3, 1, 2)
+    export_onnx(foreign_networks.create(name, images), SPEC, folder / "exported.onnx")
+    import_onnx(folder / "exported.onnx", folder / "network.onnx")
+    return convert_onnx(folder / "network.onnx", pixels)
+
+
 @pytest.fixture(scope="module")
 def float_model(tmp_path_factory, pixels):
     """A small network of inverted residuals whose signal neither dies out nor explodes."""
-    path = tmp_path_factory.mktemp("network") / "network.onnx"
-    images = torch.from_numpy(normalize(pixels, SPEC)).permute(0, 3, 1, 2)
-    export_onnx(foreign_networks.create("efficientnet_lite", images), SPEC, path)
-    return convert_onnx(path, pixels)
+    return to_tflite(tmp_path_factory.mktemp("network"), pixels, "efficientnet_lite")
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +87,9 @@ def test_equalization_keeps_the_function_and_evens_the_channels(float_model, cal
     before = channel_maxima(twin, [images])
     model = with_constants(float_model, equalize(twin, before, strength))
     assert model != float_model
-    got, expected = (tflite_logits(m, images.numpy()[:12], 1) for m in (model, float_model))
+    # A tenth beyond what the maxima come from: within the headroom.
+    stronger = 1.1 * images.numpy()[:12]
+    got, expected = (tflite_logits(m, stronger, 1) for m in (model, float_model))
     np.testing.assert_allclose(got, expected, atol=FLOAT_ATOL, rtol=0)
     after = channel_maxima(Twin(model), [images])
     spread = [np.mean([float((m.max() / m.clamp_min(1e-6)).log().mean()) for m in x.values()]) for x in (before, after)]
@@ -106,16 +112,41 @@ def test_the_tuned_weights_reach_the_file_bit_by_bit(tuned):
         assert np.array_equal(file.constant(name), codes.astype(np.int8)), name
 
 
-def test_the_file_computes_what_was_tuned(tuned, pixels, spec, calibration):
-    float_model, plan = tuned
+def most_codes_apart(float_model, plan, pixels, calibration):
+    """Largest difference, in codes of the logits, between the simulation and the file."""
     network = Network(quantize(float_model, plan))
-    output, table = network.output_quantization, quantization_table(spec)
+    output, table = network.output_quantization, quantization_table(calibration.spec)
     codes = np.stack([network.run(to_int8(image, table)) for image in pixels[:24]])
     student = Student(Twin(float_model), plan)
     with torch.inference_mode():
         (simulated,) = student(torch.from_numpy(calibration.rounded(pixels[:24]))).values()
-    difference = np.abs(simulated.numpy() / output.scale + output.zero_point - codes)
-    assert difference.max() <= MOST_CODES
+    return np.abs(simulated.numpy() / output.scale + output.zero_point - codes).max()
+
+
+def test_the_file_computes_what_was_tuned(tuned, pixels, calibration):
+    assert most_codes_apart(*tuned, pixels, calibration) <= MOST_CODES
+
+
+@pytest.mark.parametrize("name", ["inception", "leaky", "mobilenet_v3"])
+def test_shared_and_fixed_scales_are_tuned_as_the_file_has_them(tmp_path, pixels, calibration, name):
+    """Concatenations, logits behind a reshape, gates: with every scale that may move far off where it was."""
+    float_model = to_tflite(tmp_path, pixels, name)
+    student = Student(Twin(float_model), optimize(float_model, calibration, load_recipe("int8-minmax")).plan)
+    with torch.no_grad():
+        student.log_scales += torch.linspace(-0.7, 0.4, len(student.log_scales))
+    assert most_codes_apart(float_model, student.plan(), pixels, calibration) <= MOST_CODES
+
+
+def test_a_dead_channel_does_not_stop_tuning(float_model, calibration, pixels):
+    """No weight and next to no bias: whatever tuning makes of it must still fit into int32."""
+    graph = Graph(float_model)
+    layer = next(layer for layer in graph.layers() if layer.operator == "DEPTHWISE_CONV_2D")
+    weight, bias = graph.constant(layer.weight).copy(), graph.constant(layer.bias).copy()
+    weight[..., 0], bias[0] = 0.0, 1e-3
+    dead = with_constants(float_model, {layer.weight: weight, layer.bias: bias})
+    optimized = optimize(dead, calibration, replace(load_recipe("int8"), equalization=0.0))
+    assert optimized.tuned.constants[layer.bias][0] != bias[0]
+    quantize(optimized.float_model, optimized.tuned)
 
 
 def test_tuning_lowers_the_error_on_images_it_has_not_seen(float_model, tuned, pixels, spec, calibration):
