@@ -1,13 +1,11 @@
-"""The report's plots as SVG data URIs: drawn with matplotlib's figures directly, so no window system, no global state.
+"""The report's plots as SVG data URIs.
 
-Colours are Okabe and Ito's (2008), which colour-blind readers can tell apart; float and model differ in shape as well.
-Each plot is drawn small, so that a phone shows it at nearly full size.
+Float and model differ in shape as well as in colour. Each plot is drawn small, so that a phone shows it at nearly full
+size.
 """
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 
 import matplotlib as mpl
@@ -18,8 +16,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from edgekit_quantize.report.document import ClassRow, Document, Stage
+from edgekit_quantize.report.figures import FLOAT, GREY, INK, MODEL, STYLE, data_uri
 
-FLOAT, MODEL, INK, FAINT, _GREY = "#0072B2", "#D55E00", "#1f2933", "#d5dbe1", "#8894a0"
 MOST_CLASSES = 30
 # With more classes than this, the confusion matrix needs the width of the page.
 BROAD_CLASSES = 12
@@ -27,24 +25,6 @@ BROAD_CLASSES = 12
 MIN_BIN = 10
 _WIDTH = 5.0
 _DENSITY = LinearSegmentedColormap.from_list("density", ["#b9d8ee", FLOAT, "#0b2545"])
-_STYLE = {
-    "font.family": "sans-serif",
-    "font.size": 10,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "axes.edgecolor": _GREY,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "grid.color": FAINT,
-    "grid.linewidth": 0.7,
-    "legend.frameon": False,
-    "figure.facecolor": "white",
-    # Without a salt, matplotlib makes up random ids: two reports of the same data would differ.
-    "svg.hashsalt": "edgekit",
-}
 
 
 def draw_all(document: Document, truth: NDArray[np.float64]) -> dict[str, str]:
@@ -57,7 +37,7 @@ def draw_all(document: Document, truth: NDArray[np.float64]) -> dict[str, str]:
     rows = sorted(document.classes, key=lambda row: (-row.drop.value, row.label))
     half, name = MOST_CLASSES // 2, document.model.format
     shown = rows if len(rows) <= MOST_CLASSES else rows[:half] + rows[-half:]
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         plots = {
             "accuracy": _accuracy(shown, name),
             "drop": _drop(shown, name),
@@ -66,7 +46,7 @@ def draw_all(document: Document, truth: NDArray[np.float64]) -> dict[str, str]:
         }
         if document.confusion_change is not None:
             plots["confusion"] = _confusion(np.asarray(document.confusion_change), document.confusion_labels)
-        return {name: _data_uri(figure) for name, figure in plots.items()}
+        return {name: data_uri(figure) for name, figure in plots.items()}
 
 
 def _accuracy(rows: Sequence[ClassRow], name: str) -> Figure:
@@ -74,7 +54,7 @@ def _accuracy(rows: Sequence[ClassRow], name: str) -> Figure:
     figure, axes = _class_axes(rows)
     places = np.arange(len(rows))
     ours, theirs = [row.float_top1 for row in rows], [row.model_top1 for row in rows]
-    axes.hlines(places, ours, theirs, color=_GREY, linewidth=2, zorder=1)
+    axes.hlines(places, ours, theirs, color=GREY, linewidth=2, zorder=1)
     axes.scatter(ours, places, s=75, color=FLOAT, marker="o", label="float", zorder=2, clip_on=False)
     axes.scatter(theirs, places, s=24, color=MODEL, marker="D", label=name, zorder=3, clip_on=False)
     axes.set_xlabel("top-1 accuracy, %")
@@ -89,7 +69,7 @@ def _drop(rows: Sequence[ClassRow], name: str) -> Figure:
     figure, axes = _class_axes(rows)
     axes.axvline(0.0, color=INK, linewidth=1)
     for place, row in enumerate(rows):
-        colour = MODEL if row.drop.value > 0 else FLOAT if row.drop.value < 0 else _GREY
+        colour = MODEL if row.drop.value > 0 else FLOAT if row.drop.value < 0 else GREY
         axes.plot([row.drop.low, row.drop.high], [place, place], color=colour, linewidth=2, alpha=0.55)
         face = colour if row.has_changed else "white"
         axes.plot(row.drop.value, place, "o", markersize=6.5, markeredgewidth=1.6, color=colour, markerfacecolor=face)
@@ -181,9 +161,3 @@ def _short(label: str) -> str:
     # A dollar sign would start a formula.
     label = label if len(label) <= 18 else label[:17] + "…"
     return label.replace("$", r"\$")
-
-
-def _data_uri(figure: Figure) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", dpi=150, metadata={"Date": None, "Creator": None})
-    return f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue()).decode()}"
