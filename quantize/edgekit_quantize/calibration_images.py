@@ -1,22 +1,31 @@
-"""The images that calibration sees: a seeded choice, prepared as the network will see them."""
+"""The images that calibration sees: a seeded choice, prepared as the network will see them.
+
+Choice and order follow from the content, never from names or places: the same images under other names, or in another
+order, give the same model file.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import os
+from collections import defaultdict
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.card import InputSpec
 from edgekit.errors import InputError
-from edgekit.images import ImageSet, Prepared
+from edgekit.images import FileSet, ImageSet, Prepared
 from edgekit.preprocess import Image
 from edgekit_quantize.report.labels import targets_by_name
 
 VERIFY_IMAGES = 64
 GOLDEN_IMAGES = 4
 FEW_IMAGES = 32
+# A file is known by its length and its end, where compressed pixels lie: 50,000 photos need not be read as a whole.
+_TAIL_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -31,7 +40,8 @@ class CalibrationImages:
         originals: A few images as they were, for golden samples.
         skipped: One line per image that could not be read.
         count: How many there are in all.
-        sha256: Hash over all prepared pixels, in order.
+        sha256: Hash over all prepared pixels, in the order of the images' own hashes.
+        duplicates: How many more were drawn that look the same to the network as one of these.
     """
 
     fitting: NDArray[np.uint8]
@@ -41,6 +51,7 @@ class CalibrationImages:
     skipped: tuple[str, ...]
     count: int
     sha256: str
+    duplicates: int = 0
 
     @property
     def are_few(self) -> bool:
@@ -51,7 +62,7 @@ class CalibrationImages:
 def read_calibration_images(
     images: ImageSet, spec: InputSpec, labels: tuple[str, ...], most: int, seed: int
 ) -> CalibrationImages:
-    """Draw at most `most` images with `seed` and prepare them for `spec`.
+    """Draw at most `most` images with `seed` and prepare them for `spec`; what is there twice is used once.
 
     Args:
         images: Labelled ones are matched to the network's classes by name.
@@ -63,36 +74,66 @@ def read_calibration_images(
     Raises:
         InputError: No image, none that can be read, all the same, or labelled with classes that the network lacks.
     """
-    available = len(images.names)
-    if not available:
+    if not images.names:
         raise InputError("Calibration must have at least one image, got none.", "Check --calibration.")
-    # Sorted: the choice is a set, and the disk is read in order.
-    chosen = np.sort(np.random.default_rng(seed).permutation(available)[:most])
-    subset = images.subset(chosen)
-    targets = targets_by_name(subset, labels) if subset.labels else np.full(len(chosen), -1, np.int64)
+    subset = images.subset(_draw(images, most, seed))
+    targets = targets_by_name(subset, labels) if subset.labels else np.full(len(subset.names), -1, np.int64)
     prepared = Prepared(subset, spec)
-    readable, crops = zip(*prepared, strict=True)
-    if len(crops) > 1 and all(np.array_equal(crop, crops[0]) for crop in crops):
-        raise InputError(f"Calibration images must differ, got {len(crops)} identical ones.")
-    originals = tuple(subset.image(readable[i]) for i in _spread(len(readable), GOLDEN_IMAGES))
-    # Spread evenly: files of one class lie side by side.
-    few = len(crops) < FEW_IMAGES
-    judging = _spread(len(crops), len(crops) if few else min(len(crops) // 5, VERIFY_IMAGES))
-    fitting = np.arange(len(crops)) if few else np.setdiff1d(np.arange(len(crops)), judging)
-    digest = hashlib.sha256()
-    for crop in crops:
-        digest.update(crop.tobytes())
+    crops: dict[bytes, Image] = {}
+    places: dict[bytes, list[int]] = defaultdict(list)
+    for index, crop in prepared:
+        digest = hashlib.sha256(crop.tobytes()).digest()
+        crops.setdefault(digest, crop)
+        places[digest].append(index)
+    readable = sum(map(len, places.values()))
+    if len(crops) == 1 < readable:
+        raise InputError(f"Calibration images must differ, got {readable} identical ones.")
+    ordered = sorted(crops)[:most]
+    few = len(ordered) < FEW_IMAGES
+    held_back = 0 if few else min(len(ordered) // 5, VERIFY_IMAGES)
+    fitting = ordered[held_back:]
     return CalibrationImages(
-        fitting=np.stack([crops[i] for i in fitting]),
-        targets=targets[[readable[i] for i in fitting]],
-        verification=np.stack([crops[i] for i in judging]),
-        originals=originals,
+        fitting=np.stack([crops[digest] for digest in fitting]),
+        targets=np.asarray([targets[places[digest]].min() for digest in fitting]),
+        verification=np.stack([crops[digest] for digest in ordered[: held_back or None]]),
+        originals=tuple(_original(subset, places[digest]) for digest in ordered[:GOLDEN_IMAGES]),
         skipped=tuple(prepared.skipped),
-        count=len(crops),
-        sha256=digest.hexdigest(),
+        count=len(ordered),
+        sha256=hashlib.sha256(b"".join(ordered)).hexdigest(),
+        duplicates=readable - len(crops),
     )
 
 
-def _spread(available: int, wanted: int) -> NDArray[np.int64]:
-    """Indices of at most `wanted` of `available` things, evenly spaced."""
-    return np.unique(np.linspace(0, available - 1, min(available, wanted)).round().astype(np.int64))
+def _draw(images: ImageSet, most: int, seed: int) -> NDArray[np.int64]:
+    """Indices, ascending, of at least `most` images where there are as many: those with the lowest seeded hashes.
+
+    Images with the same hash as the last one are all there, so that their order does not decide.
+    """
+    available = len(images.names)
+    if available <= most:
+        return np.arange(available)
+    salt = str(seed).encode()
+    hashes = [hashlib.sha256(salt + _content(images, index)).digest() for index in range(available)]
+    distinct = sorted(set(hashes))
+    last = distinct[min(most, len(distinct)) - 1]
+    return np.asarray([index for index, value in enumerate(hashes) if value <= last], np.int64)
+
+
+def _content(images: ImageSet, index: int) -> bytes:
+    """What tells an image from others; next to nothing where it cannot be read, as preparing it will report."""
+    return _length_and_end(images.paths[index]) if isinstance(images, FileSet) else images.image(index).tobytes()
+
+
+def _length_and_end(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            length = file.seek(0, os.SEEK_END)
+            file.seek(max(0, length - _TAIL_BYTES))
+            return b"%d " % length + file.read()
+    except OSError:
+        return b""
+
+
+def _original(images: ImageSet, places: list[int]) -> Image:
+    """One of several images that look the same to the network, whichever comes first."""
+    return min((images.image(place) for place in places), key=lambda image: (image.shape, image.tobytes()))

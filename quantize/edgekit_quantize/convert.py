@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +16,12 @@ from edgekit.files import write_whole
 from edgekit.images import ImageSet
 from edgekit.preprocess import normalize
 from edgekit.progress import console
-from edgekit.runtime import Kernels
+from edgekit_quantize.calibration_checks import check_normalization, sanity_warnings
 from edgekit_quantize.calibration_images import read_calibration_images
 from edgekit_quantize.candidate import Candidate, FloatModel
 from edgekit_quantize.choose import Choice, Limit, choose
 from edgekit_quantize.export import onnx_logits, torch_logits
+from edgekit_quantize.proof import Proof, prove
 from edgekit_quantize.recipe import Format, Recipe
 from edgekit_quantize.seal import seal
 from edgekit_quantize.source import ForeignOptions, Source, open_source
@@ -36,6 +37,7 @@ class Conversion:
         data: The sealed model file.
         comparisons: Float stages against each other.
         choice: The recipe taken, and all that were tried.
+        proof: Of an int8 file.
         seconds: Stage name to wall time.
         skipped: One line per calibration image that could not be read.
         warnings: What the user should know.
@@ -44,6 +46,7 @@ class Conversion:
     data: bytes
     comparisons: tuple[Comparison, ...]
     choice: Choice
+    proof: Proof | None
     seconds: dict[str, float]
     skipped: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -93,6 +96,8 @@ def convert(
         with _stage("quantize", seconds):
             choice = choose(model, recipes, seed=seed, threads=threads, budget=budget, limit=limit)
         chosen = choice.candidate
+        with _stage("prove", seconds):
+            proof = _prove(model, chosen, threads)
         with _stage("seal", seconds), console.status("seal …"):
             data = seal(
                 chosen.flatbuffer,
@@ -103,11 +108,12 @@ def convert(
                 chosen.check,
                 name=name,
                 seed=seed,
+                proof=proof,
             )
         if onnx_out is not None:
             write_whole(onnx_out, onnx.read_bytes())
-    warnings = tuple(_warnings(model, chosen))
-    return Conversion(data, model.comparisons, choice, seconds, model.images.skipped, warnings)
+    warnings = tuple(_warnings(model, chosen, proof))
+    return Conversion(data, model.comparisons, choice, proof, seconds, model.images.skipped, warnings)
 
 
 def _float_model(
@@ -123,6 +129,7 @@ def _float_model(
     """The stages that all recipes share."""
     with _stage("to ONNX", seconds), console.status("to ONNX …"):
         source = open_source(text, onnx, foreign)
+        check_normalization(source.input)
         most = max(recipe.calibration_images for recipe in recipes)
         chosen = read_calibration_images(images, source.input, source.labels, most, seed)
         sample = normalize(chosen.verification, source.input)
@@ -136,18 +143,20 @@ def _float_model(
     return FloatModel(source, chosen, flatbuffer, logits, comparisons)
 
 
-def _warnings(model: FloatModel, chosen: Candidate) -> Iterator[str]:
-    check = chosen.check
+def _prove(model: FloatModel, chosen: Candidate, threads: int) -> Proof | None:
+    if chosen.check.format is not Format.INT8:
+        return None
+    spec = replace(model.source.input, quantization=chosen.check.input)
+    return prove(chosen.flatbuffer, spec, model.images.verification, threads)
+
+
+def _warnings(model: FloatModel, chosen: Candidate, proof: Proof | None) -> Iterator[str]:
     yield from chosen.notes
     if model.source.note:
         yield model.source.note
-    if model.images.are_few:
-        yield (
-            f"Only {model.images.count} calibration images: ranges are little more than guesses, and the check "
-            "saw the same images; take 100 or more."
-        )
-    if check.format is Format.INT8 and check.kernels is not Kernels.XNNPACK:
-        yield "XNNPACK takes only a part of this network: slower, and other processors may give slightly other bits."
+    yield from sanity_warnings(model.images, model.source.input)
+    if proof is not None:
+        yield from proof.warnings()
 
 
 def _compare_with_torch(

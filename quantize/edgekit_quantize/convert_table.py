@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 from rich.table import Table
 
 from edgekit.progress import console
+from edgekit.runtime import Kernels
 from edgekit_quantize.choose import Attempt
 from edgekit_quantize.convert import Conversion
+from edgekit_quantize.proof import Proof
 from edgekit_quantize.verify import Check
 
 _SKIPPED_SHOWN = 10
@@ -35,6 +38,8 @@ def _stages(result: Conversion, out: str) -> Table:
     }
     recipe = result.choice.candidate.recipe
     checks["quantize"] = f"{recipe.name}: {_distance(result.check)}, n = {result.check.images}"
+    if result.proof is not None:
+        checks["prove"] = "\n".join(_proved(result.proof))
     for stage, seconds in result.seconds.items():
         table.add_row(stage, f"{seconds:.1f}", checks.get(stage, ""))
     table.add_row("total", f"{sum(result.seconds.values()):.1f}", f"{len(result.data) / 1e6:.2f} MB", style="bold")
@@ -55,6 +60,16 @@ def _recipes(result: Conversion) -> Table:
             style="bold" if chosen else "",
         )
     return table
+
+
+def _proved(proof: Proof) -> Iterator[str]:
+    takes = "all" if proof.kernels is Kernels.XNNPACK else "a part"
+    yield f"{proof.contents.operators} operators, all int8, weights per channel; XNNPACK takes {takes}"
+    for parity in proof.parity:
+        yield (
+            f"{parity.kernels} kernels: up to {parity.largest} LSB (mean {parity.mean:.2f}), "
+            f"other top-1 {parity.other_answer:.1%}, n = {parity.images}"
+        )
 
 
 def _distance(check: Check) -> str:

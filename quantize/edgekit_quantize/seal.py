@@ -10,6 +10,7 @@ from edgekit.card import Card, OutputSpec, Provenance
 from edgekit_quantize.calibration_images import CalibrationImages
 from edgekit_quantize.golden import NO_GOLDEN, make_golden
 from edgekit_quantize.metadata import attach
+from edgekit_quantize.proof import Proof
 from edgekit_quantize.recipe import Recipe
 from edgekit_quantize.source import Source
 from edgekit_quantize.verify import Check, Comparison
@@ -27,6 +28,7 @@ def seal(
     *,
     name: str,
     seed: int,
+    proof: Proof | None = None,
 ) -> bytes:
     """The finished model file.
 
@@ -39,6 +41,7 @@ def seal(
         check: The finished model's, and its quantization.
         name: Of the model.
         seed: Of the choice of images.
+        proof: Of an int8 model, for the card.
 
     Raises:
         EdgekitError: An int8 model does not run on XNNPACK here.
@@ -61,7 +64,11 @@ def seal(
             calibration_sha256=images.sha256,
             calibration_images=images.count,
         ),
-        measurements=(*(comparison.measurement() for comparison in comparisons), *check.measurements()),
+        measurements=(
+            *(comparison.measurement() for comparison in comparisons),
+            *check.measurements(),
+            *(() if proof is None else proof.measurements()),
+        ),
         golden=golden.samples,
         builtin_runtime=golden.builtin_runtime,
         builtin_bound=golden.builtin_bound,
