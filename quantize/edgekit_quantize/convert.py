@@ -65,6 +65,7 @@ def convert(
     name: str,
     foreign: ForeignOptions | None = None,
     onnx_out: Path | None = None,
+    explain_out: Path | None = None,
     seed: int = 0,
     threads: int = 2,
     budget: float = float("inf"),
@@ -79,6 +80,7 @@ def convert(
         name: Of the model, for the card.
         foreign: What an ONNX file does not say about itself.
         onnx_out: The ONNX file is kept here, once the whole conversion has passed.
+        explain_out: The layer view of an INT8 conversion, an HTML page, likewise.
         seed: Of everything drawn.
         threads: Of the interpreters.
         budget: Seconds for all recipes together; see `choose.choose`.
@@ -110,6 +112,10 @@ def convert(
                 seed=seed,
                 proof=proof,
             )
+        if explain_out is not None:
+            with _stage("explain", seconds):
+                page = _explain(model, chosen, name, threads)
+            write_whole(explain_out, page)
         if onnx_out is not None:
             write_whole(onnx_out, onnx.read_bytes())
     warnings = tuple(_warnings(model, chosen, proof))
@@ -157,6 +163,13 @@ def _warnings(model: FloatModel, chosen: Candidate, proof: Proof | None) -> Iter
     yield from sanity_warnings(model.images, model.source.input)
     if proof is not None:
         yield from proof.warnings()
+
+
+def _explain(model: FloatModel, chosen: Candidate, name: str, threads: int) -> str:
+    # It draws with matplotlib, which a conversion without it must not wait for.
+    from edgekit_quantize.explain.page import explain
+
+    return explain(model, chosen, name, threads)
 
 
 def _compare_with_torch(

@@ -10,6 +10,7 @@ from edgekit.errors import InputError
 
 if TYPE_CHECKING:
     from edgekit_quantize.choose import Limit
+    from edgekit_quantize.recipe import Recipe
 
 # What `--recipe auto` tries, the fastest first.
 AUTO = ("int8-minmax", "int8", "int8-qat")
@@ -61,6 +62,9 @@ def _triple(_: click.Context, option: click.Parameter, value: str | None) -> tup
 @click.option("--name", default=None, help="Name of the model in its card.  [default: the output's file name]")
 @click.option("--onnx", "onnx_out", default=None, metavar="FILE", help="Keep the ONNX file here as well.")
 @click.option(
+    "--explain", "explain_out", default=None, metavar="FILE", help="Write a page (.html) on where int8 loses, by layer."
+)
+@click.option(
     "--mean", metavar="R,G,B", callback=_triple, help="Of an .onnx model, pixels scaled to 0…1.  [default: 0.5]"
 )
 @click.option("--std", metavar="R,G,B", callback=_triple, help="Likewise.  [default: 0.5]")
@@ -68,7 +72,9 @@ def _triple(_: click.Context, option: click.Parameter, value: str | None) -> tup
 @click.option("--labels", default=None, metavar="FILE", help="Likewise: class names, one per line.")
 @click.option("--seed", default=0, show_default=True, help="Of the choice of calibration images.")
 @click.option("--threads", default=None, type=click.IntRange(1, 256), help="[default: all cores]")
-def command(source: str, calibration: str, out: str, onnx_out: str | None, **options: Any) -> None:
+def command(
+    source: str, calibration: str, out: str, onnx_out: str | None, explain_out: str | None, **options: Any
+) -> None:
     """Convert SOURCE to one fully-int8, self-describing .tflite.
 
     SOURCE is a checkpoint (model.pt), an ONNX file (model.onnx), or mobilenet_v2:imagenet.
@@ -98,7 +104,9 @@ def command(source: str, calibration: str, out: str, onnx_out: str | None, **opt
     recipes = [load_recipe(name) for name in names]
     images = (labelled_folder if options["labelled"] else unlabelled_folder)(calibration)
     labels = _read_labels(options["labels"])
-    for path in filter(None, (out, onnx_out)):
+    if explain_out is not None:
+        _check_explainable(explain_out, recipes)
+    for path in filter(None, (out, onnx_out, explain_out)):
         check_writable(path)
     limit = _limit(options["max_drop"], options["evaluation"])
 
@@ -118,6 +126,7 @@ def command(source: str, calibration: str, out: str, onnx_out: str | None, **opt
         foreign=foreign,
         name=options["name"] or Path(out).stem,
         onnx_out=Path(onnx_out) if onnx_out else None,
+        explain_out=Path(explain_out) if explain_out else None,
         seed=options["seed"],
         threads=options["threads"] or available_cores(),
         budget=60.0 * options["budget"],
@@ -125,6 +134,16 @@ def command(source: str, calibration: str, out: str, onnx_out: str | None, **opt
     )
     bundle.write(out, result.data)
     show(result, out)
+
+
+def _check_explainable(explain_out: str, recipes: list[Recipe]) -> None:
+    from edgekit_quantize.recipe import Format
+
+    if not explain_out.endswith(".html"):
+        raise InputError(f"--explain must end in .html, got {explain_out}.")
+    for recipe in recipes:
+        if recipe.format is not Format.INT8:
+            raise InputError(f"--explain must go with an int8 recipe, got {recipe.name}.", "Leave out --explain.")
 
 
 def _limit(max_drop: float | None, evaluation: str | None) -> Limit | None:
