@@ -35,6 +35,20 @@ def test_a_changed_copy_of_a_recipe(convert, quick_int8):
     assert bundle.read(out).card.provenance.recipe == "quick"
 
 
+def test_tuning_that_does_harm_is_left_out(convert, quick_int8, capsys):
+    """Weights that may jump by 0.9 codes a step end up anywhere."""
+    text = quick_int8.read_text()
+    rate = next(line for line in text.splitlines() if line.startswith("weight_rate"))
+    quick_int8.write_text(text.replace(rate, "weight_rate = 0.9"))
+    code, out = convert("--recipe", str(quick_int8))
+    assert code == 0
+    assert "Tuning was left out" in " ".join(capsys.readouterr().err.split())
+    spoilt = bundle.read(out)
+    quick_int8.write_text(text[: text.index("[tuning]")])
+    convert("--recipe", str(quick_int8))
+    assert bundle.read(out).card.flatbuffer_sha256 == spoilt.card.flatbuffer_sha256
+
+
 def test_auto_keeps_the_closest_within_its_budget(convert, capsys, monkeypatch, quick_int8):
     monkeypatch.setattr("edgekit_quantize.convert_command.AUTO", ("int8-minmax", str(quick_int8)))
     code, out = convert("--recipe", "auto")
