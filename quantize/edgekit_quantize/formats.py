@@ -24,6 +24,7 @@ from edgekit.errors import InputError
 from edgekit.runtime import quiet_stderr
 from edgekit_quantize.calibrate import Range
 from edgekit_quantize.graph import Graph, Layer, name_of, pack, unpack
+from edgekit_quantize.plan import weight_limits
 from edgekit_quantize.recipe import Format
 
 _EVERYWHERE = ".*"
@@ -91,8 +92,7 @@ def _int16x8(float_model: bytes, ranges: Mapping[str, Range]) -> bytes:
         recipe.add_quantization_config(_EVERYWHERE, end, algorithm_key=AlgorithmName.NO_QUANTIZE)
     graph = Graph(float_model)
     layers = list(graph.layers())
-    ranks = {name_of(tensor): len(tensor.shape) for tensor in unpack(float_model).subgraphs[0].tensors}
-    spans = {name: _span(np.full((1,) * ranks[name], r.low), r.high) for name, r in ranges.items()}
+    spans = {name: _span(np.full((1,) * len(graph.shape(name)), r.low), r.high) for name, r in ranges.items()}
     for layer in layers:
         largest = _largest_weights(graph, layer, ranges[layer.inputs])
         spans[layer.weight] = _span(-largest, largest)
@@ -126,16 +126,8 @@ def _span(low: NDArray[Any], high: NDArray[Any] | float) -> dict[str, NDArray[np
 
 
 def _largest_weights(graph: Graph, layer: Layer, inputs: Range) -> NDArray[np.float32]:
-    """Largest magnitude per channel, floored where a channel of next to no weight has a bias that would overflow."""
-    weight = graph.constant(layer.weight)
-    axes = tuple(axis for axis in range(weight.ndim) if axis != layer.channel_axis)
-    largest = np.abs(weight).max(axis=axes, keepdims=True)
-    if layer.bias is not None:
-        input_scale = max(-inputs.low, inputs.high) / _INT16_MAX
-        bias = np.abs(graph.constant(layer.bias)).reshape(largest.shape)
-        largest = np.maximum(largest, 127.0 * bias / (input_scale * _BIAS_LIMIT))
-    # A channel of zeros still needs a scale.
-    return np.asarray(np.maximum(largest, 1e-9), np.float32)
+    biases = None if layer.bias is None else np.abs(graph.constant(layer.bias))
+    return weight_limits(graph, layer, biases, max(-inputs.low, inputs.high) / _INT16_MAX * _BIAS_LIMIT)
 
 
 def _with_biases(flatbuffer: bytes, biases: Mapping[str, NDArray[np.float32]]) -> bytes:

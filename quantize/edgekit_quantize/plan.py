@@ -100,19 +100,34 @@ def quantization_of(values: Range) -> Quantization:
     return Quantization(scale, int(np.clip(round(-128 - values.low / scale), -128, 127)))
 
 
-def _weight_limits(graph: Graph, layer: Layer, ranges: Mapping[str, Range]) -> NDArray[np.float32]:
-    """The largest weight of each channel, floored for channels whose bias would overflow int32.
+def weight_limits(graph: Graph, layer: Layer, biases: NDArray[np.float32] | None, room: float) -> NDArray[np.float32]:
+    """The largest weight of each channel, floored for channels whose bias would overflow.
 
     Folding batch normalization leaves channels with next to no weight and a large bias; at their own tiny scale the
     bias does not fit. A wider range costs nothing there: such weights are noise beside the bias.
+
+    Args:
+        graph: The float network.
+        layer: One of its layers.
+        biases: Magnitudes of the biases, (channels,); None if the layer has none.
+        room: The input's scale times the largest code of a bias.
+
+    Returns:
+        One per output channel, with the weight's rank.
     """
     weight = graph.constant(layer.weight)
     axes = tuple(axis for axis in range(weight.ndim) if axis != layer.channel_axis)
     largest = np.abs(weight).max(axis=axes, keepdims=True)
+    if biases is not None:
+        largest = np.maximum(largest, 127.0 * biases.reshape(largest.shape) / room)
+    # A channel of zeros still needs a scale.
+    return np.asarray(np.maximum(largest, 1e-9), np.float32)
+
+
+def _weight_limits(graph: Graph, layer: Layer, ranges: Mapping[str, Range]) -> NDArray[np.float32]:
+    reach = None
     if layer.bias is not None:
         bias = graph.constant(layer.bias)
         # Tuning may move a bias by up to its unit.
-        reach = (np.abs(bias) + bias_unit(bias, ranges[layer.output])).reshape(largest.shape)
-        largest = np.maximum(largest, 127.0 * reach / (quantization_of(ranges[layer.inputs]).scale * _BIAS_LIMIT))
-    # A channel of zeros still needs a scale.
-    return np.asarray(np.maximum(largest, 1e-9), np.float32)
+        reach = np.abs(bias) + bias_unit(bias, ranges[layer.output])
+    return weight_limits(graph, layer, reach, quantization_of(ranges[layer.inputs]).scale * _BIAS_LIMIT)
