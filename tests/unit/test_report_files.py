@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import report_samples as samples
 import torch
+from support.browser import shown
 
 from edgekit import cli
 from edgekit.bundle import seal
@@ -136,23 +137,7 @@ def test_one_file_for_both_is_refused(tmp_path):
 @pytest.mark.browser
 def test_a_real_browser_shows_the_page_without_complaint(tmp_path):
     _page(tmp_path, max_drop=0.5)
-    picture = tmp_path / "shot.png"
-    flags = (
-        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-        "--disable-component-update --disable-sync --hide-scrollbars --enable-logging=stderr --window-size=500,900"
-    )
-    done = subprocess.run(
-        [
-            "chromium", *flags.split(), f"--user-data-dir={tmp_path / 'profile'}", f"--screenshot={picture}",
-            (tmp_path / "r.html").as_uri(),
-        ],
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    # Console messages and refused requests are logged as CONSOLE.
-    assert "CONSOLE" not in done.stderr
-    shown = cv2.imread(str(picture))
-    assert shown is not None, done.stderr[-500:]
-    assert shown.std() > 10
+    assert shown(tmp_path / "r.html", tmp_path).std() > 10
 
 
 # --- the command ---

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from edgekit.errors import EdgekitError
 from edgekit_quantize.candidate import Candidate, FloatModel
 from edgekit_quantize.explain import measure, plots, wording
+from edgekit_quantize.explain.measure import TensorView
+from edgekit_quantize.recipe import Recipe
 from edgekit_quantize.report.page import render_page, tied
+from edgekit_quantize.verify import Check
 
 _HISTOGRAMS = 12
 _NAMED = 3
@@ -34,24 +39,41 @@ def explain(model: FloatModel, candidate: Candidate, name: str, threads: int) ->
         model.source.input,
         threads,
     )
-    check = candidate.check
+    judged = min(measure.IMAGES, len(images.verification))
+    return draw(name, candidate.recipe, candidate.check, views, judged, is_held_back=not images.are_few)
+
+
+def draw(
+    name: str, recipe: Recipe, check: Check, views: Sequence[TensorView], images: int, *, is_held_back: bool
+) -> str:
+    """The page, from what was measured.
+
+    Args:
+        name: Of the model.
+        recipe: What made the file.
+        check: Of the file as a whole.
+        views: The most harmful first.
+        images: How many were run through both networks.
+        is_held_back: Whether neither calibration nor tuning has seen the images of `check`.
+    """
     layers = [view for view in views if view.own_share is not None]
+    worst = layers[:_NAMED]
     return render_page(
         "edgekit_quantize.explain",
         "template.html.j2",
         name=name,
-        recipe=candidate.recipe,
+        recipe=recipe,
         check=check,
         headline=tied(wording.headline(check.sqnr_db, check.agreement, check.images)),
-        is_held_back=not images.are_few,
+        is_held_back=is_held_back,
         views=views,
         layers=layers,
-        named=layers[:_NAMED],
-        remedies=wording.remedies(layers[:_NAMED], candidate.recipe),
-        named_share=sum(view.own_share or 0.0 for view in layers[:_NAMED]),
+        worst=worst,
+        worst_share=sum(view.own_share or 0.0 for view in worst),
+        remedies=wording.remedies(worst, recipe),
         pictured=[(view, plots.histogram_plot(view)) for view in views[:_HISTOGRAMS]],
         depth_plot=plots.depth_plot(views),
-        images=min(measure.IMAGES, len(images.verification)),
-        blame_images=min(measure.BLAME_IMAGES, len(images.verification)),
+        images=images,
+        blame_images=min(measure.BLAME_IMAGES, images),
         wording=wording,
     )

@@ -10,6 +10,7 @@ import numpy as np
 
 from edgekit_quantize.explain.measure import TensorView
 from edgekit_quantize.recipe import RangeRule, Recipe
+from edgekit_quantize.report.page import tied
 from edgekit_quantize.report.wording import number
 
 # From here on a cause is named. Per-channel weights of a trained layer round at 35 to 50 dB.
@@ -36,15 +37,15 @@ class Cause(Enum):
 
 
 def decibels(value: float) -> str:
-    """Such as "19.4 dB"."""
-    return f"{number(value, 1)} dB" if math.isfinite(value) else "same"
+    """Such as "19.4 dB", never broken across lines."""
+    return tied(f"{number(value, 1)} dB") if math.isfinite(value) else "same"
 
 
 def percent(share: float) -> str:
-    """Such as "4.2 %", and "< 0.01 %" rather than a nought for what is there."""
+    """Such as "4.2 %", and "< 0.01 %" rather than a nought for what is there; never broken across lines."""
     if 0.0 < share < 1e-4:
-        return "< 0.01 %"
-    return f"{number(100.0 * share, 1 if share >= 0.01 else 2)} %" if share else "0 %"
+        return "<\u00a00.01\u00a0%"
+    return tied(f"{number(100.0 * share, 1 if share >= 0.01 else 2)} %" if share else "0 %")
 
 
 def headline(sqnr_db: float, agreement: float, images: int) -> str:
@@ -55,11 +56,11 @@ def headline(sqnr_db: float, agreement: float, images: int) -> str:
         agreement: Share of images with the same top-1, in [0, 1].
         images: How many.
     """
-    same = f"int8 and float give the same answer on {number(100.0 * agreement, 1)} % of {images} images"
+    same = f"int8 and float give the same answer on {percent(agreement)} of {images} images"
     if not math.isfinite(sqnr_db):
         return f"{same}, with the same logits."
-    size = 100.0 * 10.0 ** (-sqnr_db / 20.0)
-    return f"{same}; the logits are off by {number(size, 0 if size >= 10 else 1)} % of their size."
+    size = 10.0 ** (-sqnr_db / 20.0)
+    return f"{same}; the logits are off by {percent(size)} of their size."
 
 
 def title(view: TensorView) -> str:
@@ -90,7 +91,7 @@ def diagnosis(view: TensorView) -> str:
             return f"{percent(view.saturated)} of its values lie beyond the range and are clipped."
         case Cause.TAIL:
             return (
-                f"A few large values stretch the range: {number(100.0 * _BULK, 1)} % of all lie in "
+                f"A few large values stretch the range: {percent(_BULK)} of all lie in "
                 f"{percent(bulk_share(view))} of it, and share few levels."
             )
         case Cause.WEIGHTS:
@@ -114,8 +115,8 @@ def _remedy(reason: Cause, recipe: Recipe) -> str:
             return 'Set activation_range = "minmax" in the recipe, and calibrate with more, and more varied, images.'
         case Cause.CLIPPED:
             return "Calibrate with more, and more varied, images: the ranges do not hold for those held back."
-        case Cause.TAIL if is_mse:
-            return "Set a higher equalization in the recipe: it evens out the channels before ranges are chosen."
+        case Cause.TAIL if is_mse or recipe.tuning is not None:
+            return "Set a higher equalization in the recipe: it brings small channels up before ranges are chosen."
         case Cause.TAIL:
             return 'Set activation_range = "mse" in the recipe: it gives up rare large values for finer steps.'
         case Cause.WEIGHTS:
