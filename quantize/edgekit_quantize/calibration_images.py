@@ -40,7 +40,7 @@ class CalibrationImages:
         originals: A few images as they were, for golden samples.
         skipped: One line per image that could not be read.
         count: How many there are in all.
-        sha256: Hash over all prepared pixels, in the order of the images' own hashes.
+        sha256: Hash over the sorted SHA-256 of each image's prepared pixels.
         duplicates: How many more were drawn that look the same to the network as one of these.
     """
 
