@@ -27,7 +27,7 @@ def main(onnx: str, card: str, calibration: str, images: str, target: str) -> No
 
     spec = bundle.read(card).card.input
     available = unlabelled_folder(calibration)
-    # As `edgekit convert` draws them.
+    # A seeded draw of as many images as `edgekit convert` takes.
     chosen = np.sort(np.random.default_rng(0).permutation(len(available.paths))[: int(images)])
     pixels = np.stack([crop for _, crop in Prepared(available.subset(chosen), spec)])
     write_sample_images(pixels, Path())

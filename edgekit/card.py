@@ -113,7 +113,7 @@ class Provenance:
         recipe: Name of the quantization recipe.
         seed: Seed of everything random.
         reference_sha256: Hash of the float checkpoint or ONNX file.
-        calibration_sha256: Hash over the calibration pixels, in order.
+        calibration_sha256: Hash over the sorted SHA-256 of each calibration image's pixels.
         calibration_images: Their number.
     """
 

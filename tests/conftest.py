@@ -52,6 +52,7 @@ class Converted:
     model: Path
     onnx: Path
     checkpoint: Path
+    explained: Path
 
 
 @pytest.fixture(scope="session")
@@ -60,10 +61,10 @@ def converted(tmp_path_factory, photos, checkpoint_file) -> Converted:
     from edgekit.cli import run
 
     folder = tmp_path_factory.mktemp("converted")
-    model, onnx = folder / "tiny.tflite", folder / "tiny.onnx"
+    model, onnx, explained = (folder / f"tiny.{suffix}" for suffix in ("tflite", "onnx", "html"))
     arguments = ["convert", checkpoint_file, "--calibration", photos, "--out", model, "--onnx", onnx]
-    assert run([str(argument) for argument in arguments]) == 0
-    return Converted(model, onnx, checkpoint_file)
+    assert run([*map(str, arguments), "--explain", str(explained)]) == 0
+    return Converted(model, onnx, checkpoint_file, explained)
 
 
 @pytest.fixture(scope="session")

@@ -66,13 +66,12 @@ class Histogram:
             self.exponent += 1
 
 
-def collect(float_model: bytes, inputs: Iterable[NDArray[np.float32]], threads: int) -> dict[str, Histogram]:
+def collect(float_model: bytes, inputs: Iterable[NDArray[np.float32]]) -> dict[str, Histogram]:
     """Run the float network and count the values of every activation.
 
     Args:
         float_model: A float TFLite flatbuffer.
         inputs: Normalized images, each (height, width, 3) float32.
-        threads: Of the interpreter.
 
     Returns:
         Tensor name to histogram.
@@ -85,7 +84,8 @@ def collect(float_model: bytes, inputs: Iterable[NDArray[np.float32]], threads: 
         warnings.simplefilter("ignore", UserWarning)
         interpreter = Interpreter(
             model_content=float_model,
-            num_threads=threads,
+            # More threads would add in another order, so that ranges differ; nor are these kernels faster with them.
+            num_threads=1,
             experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
             experimental_preserve_all_tensors=True,
         )

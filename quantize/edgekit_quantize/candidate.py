@@ -80,7 +80,7 @@ def make_candidate(model: FloatModel, recipe: Recipe, seed: int, threads: int) -
 
 def _int8(model: FloatModel, recipe: Recipe, seed: int, threads: int) -> Candidate:
     spec = replace(model.source.input, quantization=input_quantization(model.source.input))
-    optimized = optimize(model.flatbuffer, _calibration(model, spec, seed, threads), recipe)
+    optimized = optimize(model.flatbuffer, _calibration(model, spec, seed), recipe)
     made = []
     for plan in filter(None, (optimized.tuned, optimized.plan)):
         with naming_nodes(model.source.onnx):
@@ -98,7 +98,7 @@ def _int8(model: FloatModel, recipe: Recipe, seed: int, threads: int) -> Candida
 def _with_float_ends(model: FloatModel, recipe: Recipe, seed: int, threads: int) -> Candidate:
     spec, ranges = model.source.input, {}
     if recipe.format is Format.INT16X8:
-        calibration = _calibration(model, spec, seed, threads)
+        calibration = _calibration(model, spec, seed)
         ranges = calibrated_ranges(model.flatbuffer, calibration, recipe.activation_range)
     with naming_nodes(model.source.onnx):
         flatbuffer = formats.make(model.flatbuffer, recipe.format, ranges)
@@ -106,5 +106,5 @@ def _with_float_ends(model: FloatModel, recipe: Recipe, seed: int, threads: int)
     return Candidate(recipe, flatbuffer, check, 0.0)
 
 
-def _calibration(model: FloatModel, spec: InputSpec, seed: int, threads: int) -> Calibration:
-    return Calibration(model.images.fitting, model.images.targets, spec, seed, threads)
+def _calibration(model: FloatModel, spec: InputSpec, seed: int) -> Calibration:
+    return Calibration(model.images.fitting, model.images.targets, spec, seed)

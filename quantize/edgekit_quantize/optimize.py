@@ -39,14 +39,12 @@ class Calibration:
         targets: (N,) class of each; -1 where unknown.
         spec: The input, with the quantization of the file; None: float32.
         seed: Of everything drawn.
-        threads: Of the interpreter.
     """
 
     pixels: Image
     targets: NDArray[np.int64]
     spec: InputSpec
     seed: int
-    threads: int
 
     def exact(self, pixels: Image) -> NDArray[np.float32]:
         """Normalized, for the float network."""
@@ -108,7 +106,7 @@ def calibrated_ranges(float_model: bytes, calibration: Calibration, rule: RangeR
         InputError: An activation holds NaN or infinity.
     """
     graph = Graph(float_model)
-    histograms = _with_bar("calibrate", calibration, lambda inputs: collect(float_model, inputs, calibration.threads))
+    histograms = _with_bar("calibrate", calibration, lambda inputs: collect(float_model, inputs))
     ends = {graph.input, graph.output}
     return {
         name: choose_range(histogram, RangeRule.MINMAX if name in ends else rule)

@@ -1,4 +1,4 @@
-"""The same calibration images under other names give the same file; its card holds the proof."""
+"""The same calibration images under other names, with other threads, give the same file; its card holds the proof."""
 
 import numpy as np
 import pytest
@@ -30,10 +30,11 @@ def test_names_order_and_copies_of_the_images_do_not_matter(checkpoint_file, pho
         (renamed / f"{number:04}.png").write_bytes(picture.read_bytes())
     (renamed / "zz copy.png").write_bytes(pictures[0].read_bytes())
     files = []
-    for folder in (photos, renamed):
+    for folder, threads in ((photos, 1), (renamed, 2)):
         out = tmp_path / f"{folder.name}" / "model.tflite"
         out.parent.mkdir(exist_ok=True)
         arguments = ["convert", checkpoint_file, "--calibration", folder, "--out", out, "--recipe", quick_recipe]
+        arguments += ["--threads", threads]
         assert run([str(argument) for argument in arguments]) == 0
         files.append(out)
     assert files[0].read_bytes() == files[1].read_bytes()

@@ -105,7 +105,7 @@ def test_weights_are_per_channel_and_symmetric(sealed):
 def test_injected_ranges_reach_the_file_exactly(float_model, sealed, pixels):
     graph = Graph(float_model)
     inputs = (normalize(image, sealed.card.input) for image in pixels[:4])
-    names = [name for name in collect(float_model, inputs, 1) if name != graph.input]
+    names = [name for name in collect(float_model, inputs) if name != graph.input]
     ranges = {name: Range(-1.0 - i, 4.1 + i) for i, name in enumerate(names)}
     model = quantize(float_model, plan_for(graph, ranges, input_quantization(sealed.card.input)))
     details = {d["name"]: d for d in Interpreter(model_content=model).get_tensor_details()}
@@ -169,7 +169,7 @@ def test_dead_channels_do_not_stop_the_quantizer(tmp_path, photos):
     float_model = convert_onnx(path, images)
     inputs = list(normalize(images, spec))
     graph = Graph(float_model)
-    histograms = collect(float_model, inputs, 1)
+    histograms = collect(float_model, inputs)
     ranges = {n: Range(h.low, max(h.high, 1e-3)) for n, h in histograms.items() if n != graph.input}
     quantization = input_quantization(spec)
     sealed = Network(quantize(float_model, plan_for(graph, ranges, quantization)))

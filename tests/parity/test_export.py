@@ -66,7 +66,7 @@ def test_a_foreign_network_becomes_fully_int8(tmp_path, photos):
     float_model = convert_onnx(path, pixels)
     np.testing.assert_allclose(tflite_logits(float_model, images[:9], 1), expected[:9], atol=FLOAT_ATOL, rtol=0)
     graph = Graph(float_model)
-    histograms = collect(float_model, images, 1)
+    histograms = collect(float_model, images)
     ranges = {n: choose_range(h, RangeRule.MINMAX) for n, h in histograms.items() if n != graph.input}
     quantization = input_quantization(spec)
     sealed = Network(quantize(float_model, plan_for(graph, ranges, quantization)))

@@ -46,7 +46,7 @@ def int8_logits(model, pixels):
 
 def quantized(float_model, images):
     graph = Graph(float_model)
-    histograms = collect(float_model, images, 1)
+    histograms = collect(float_model, images)
     ranges = {n: choose_range(h, RangeRule.MINMAX) for n, h in histograms.items() if n != graph.input}
     return quantize(float_model, plan_for(graph, ranges, input_quantization(SPEC)))
 

@@ -60,7 +60,7 @@ def float_model(converted, pixels):
 
 
 def ranges_of(float_model, spec, pixels):
-    histograms = collect(float_model, normalize(pixels, spec), 1)
+    histograms = collect(float_model, normalize(pixels, spec))
     return {name: Range(histogram.low, histogram.high) for name, histogram in histograms.items()}
 
 

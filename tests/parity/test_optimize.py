@@ -62,7 +62,7 @@ def float_model(tmp_path_factory, pixels):
 
 @pytest.fixture(scope="module")
 def calibration(pixels, spec):
-    return Calibration(pixels[::2], np.full(len(pixels[::2]), -1), spec, seed=0, threads=1)
+    return Calibration(pixels[::2], np.full(len(pixels[::2]), -1), spec, seed=0)
 
 
 @pytest.fixture(scope="module")

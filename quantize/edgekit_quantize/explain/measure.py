@@ -90,7 +90,7 @@ def measure(
     # What holds its input's codes says nothing new.
     names = [n for n in graph.activations() if theirs.is_int8(n) and operators.get(n) not in SAME_AS_INPUT]
     seen, judged = _spread(fitting, IMAGES), _spread(judging, IMAGES)
-    histograms = collect(float_model, _with_bar("histograms", (normalize(x, spec) for x in seen), len(seen)), threads)
+    histograms = collect(float_model, _with_bar("histograms", (normalize(x, spec) for x in seen), len(seen)))
     powers = _powers(ours, theirs, names, spec, judged)
     weights = {layer.output: layer.weight for layer in Graph(int8_model).layers()}
     layers = {layer.output: layer for layer in graph.layers() if layer.output in weights}

@@ -68,6 +68,7 @@ def draw(
         is_held_back=is_held_back,
         views=views,
         layers=layers,
+        not_alone=sum(view.own_share is None and view.weight_sqnr_db is not None for view in views),
         worst=worst,
         worst_share=sum(view.own_share or 0.0 for view in worst),
         remedies=wording.remedies(worst, recipe),

@@ -100,7 +100,11 @@ def diagnosis(view: TensorView) -> str:
                 "filter they differ too much in size for one scale."
             )
         case Cause.LEVELS:
-            return "Range and weights are in order; the network is sensitive here, and 256 levels are few."
+            return (
+                f"Nearly all values need {percent(bulk_share(view))} of the range, and the file's weights are "
+                f"{decibels(view.weight_sqnr_db or 0.0)} near the float ones: both in order. The network is sensitive "
+                "here, and 256 levels are few."
+            )
 
 
 def remedies(views: Sequence[TensorView], recipe: Recipe) -> list[str]:
