@@ -12,8 +12,8 @@ from edgekit_quantize.export import import_onnx
 from edgekit_quantize.rewrite import rewrite_for_int8, simplify
 from edgekit_quantize.unsupported import check_operators, naming_nodes, suspects
 
-# The same sums in another order; the values are of the order of one.
-ATOL = 2e-6
+# The same sums in another order, on values up to a few dozen; a wrong rule is off by tenths.
+ATOL = 3e-5
 rng = np.random.default_rng(11)
 
 
