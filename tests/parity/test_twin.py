@@ -61,7 +61,8 @@ def one_operator(name, op_options, image, constants):
     operator.inputs = graph.inputs + [
         graph.inputs[0] if c is TWICE else tensor(f"c{i}", c.shape, c) for i, c in enumerate(constants)
     ]
-    operator.outputs = graph.outputs = [tensor("y", ())]
+    # The interpreter works the rest of the shape out.
+    operator.outputs = graph.outputs = [tensor("y", (1,))]
     if op_options is not None:
         operator.builtinOptions = op_options
         kind = type(op_options).__name__[:-1]
