@@ -28,7 +28,6 @@ from benchmarks.support import (
     markdown,
     measure,
     write_results,
-    write_sample_images,
 )
 from edgekit import bundle
 from edgekit.card import InputSpec
@@ -39,6 +38,7 @@ from edgekit.progress import console
 from edgekit.runtime import Network, available_cores
 from edgekit_quantize.export import onnx_logits
 from edgekit_quantize.inference import PixelNetwork
+from edgekit_quantize.tflite import write_sample_images
 
 OURS, THEIRS = "edgekit convert --recipe int8-minmax", "onnx2tf -oiqt"
 

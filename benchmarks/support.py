@@ -16,16 +16,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import psutil  # type: ignore[import-untyped]
-from numpy.typing import NDArray
 
 from edgekit import __version__
 from edgekit.errors import EdgekitError
 from edgekit.files import write_whole
 from edgekit.runtime import available_cores
-from edgekit_quantize.tflite import SAMPLE_FILE
 
 RESULTS = Path(__file__).parent / "results"
 EDGEKIT = (sys.executable, "-m", "edgekit.cli")
@@ -103,17 +99,6 @@ def _resident(process: psutil.Process) -> int:
         return int(process.memory_info().rss)
     except psutil.NoSuchProcess:
         return 0
-
-
-def write_sample_images(pixels: NDArray[np.uint8], folder: Path) -> None:
-    """Put the file that onnx2tf would otherwise download into its working directory `folder`.
-
-    Args:
-        pixels: (N, height, width, 3) RGB uint8; the first 20 are taken, repeated if there are fewer.
-        folder: Where.
-    """
-    small = [cv2.resize(pixels[i % len(pixels)], (128, 128)) for i in range(20)]
-    np.save(folder / SAMPLE_FILE, np.asarray(small, np.float32) / 255.0)
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.support import write_sample_images
 from edgekit import bundle
 from edgekit.images import Prepared, unlabelled_folder
 from edgekit.preprocess import normalize
+from edgekit_quantize.tflite import write_sample_images
 
 
 def main(onnx: str, card: str, calibration: str, images: str, target: str) -> None:

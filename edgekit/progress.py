@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -13,6 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+_T = TypeVar("_T")
 console = Console(stderr=True, highlight=False)
 
 
@@ -35,3 +39,9 @@ def progress_bar(*fields: str, unit: str = "") -> Progress:
         TimeRemainingColumn(),
     ]
     return Progress(*columns, console=console)
+
+
+def tracked(name: str, items: Iterable[_T], total: int, unit: str = "images") -> Iterator[_T]:
+    """The items, with a bar that counts them."""
+    with progress_bar(unit=unit) as bar:
+        yield from bar.track(items, total, description=name)

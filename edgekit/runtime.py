@@ -161,9 +161,9 @@ def check_card(network: Network, card: Card) -> None:
             )
 
 
-def runtime_name() -> str:
-    """Package and version of the interpreter that a `Network` takes, such as "ai-edge-litert 2.3.0"."""
-    return _package(_interpreter_module(Kernels.XNNPACK))
+def runtime_name(kernels: Kernels = Kernels.XNNPACK) -> str:
+    """Package and version of the interpreter that a `Network` takes for `kernels`, such as "ai-edge-litert 2.3.0"."""
+    return _package(_interpreter_module(kernels))
 
 
 def available_cores() -> int:

@@ -5,17 +5,16 @@ The result does not depend on the order of the images, and memory does not grow 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from numpy.typing import NDArray
 
 from edgekit.errors import InputError
 from edgekit_quantize.graph import Graph
 from edgekit_quantize.recipe import RangeRule
+from edgekit_quantize.tensors import Tensors
 
 HALF_BINS = 2048
 # Fractions of the observed range that the MSE search tries. Below 0.3 no distribution of a trained network was best.
@@ -79,29 +78,16 @@ def collect(float_model: bytes, inputs: Iterable[NDArray[np.float32]]) -> dict[s
     Raises:
         InputError: No image, or a tensor holds NaN or infinity (it is named).
     """
-    with warnings.catch_warnings():
-        # It warns that keeping all tensors costs memory: that is the purpose here.
-        warnings.simplefilter("ignore", UserWarning)
-        interpreter = Interpreter(
-            model_content=float_model,
-            # More threads would add in another order, so that ranges differ; nor are these kernels faster with them.
-            num_threads=1,
-            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-            experimental_preserve_all_tensors=True,
-        )
-    interpreter.allocate_tensors()
-    details = {detail["name"]: detail["index"] for detail in interpreter.get_tensor_details()}
-    indices = {name: details[name] for name in Graph(float_model).activations()}
-    histograms = {name: Histogram() for name in indices}
+    tensors = Tensors(float_model)
+    histograms = {name: Histogram() for name in Graph(float_model).activations()}
     images = 0
     for pixels in inputs:
-        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], pixels[None])
-        interpreter.invoke()
-        for name, index in indices.items():
-            values = interpreter.get_tensor(index)
+        tensors.run(pixels)
+        for name, histogram in histograms.items():
+            values = tensors.real(name)
             if not np.isfinite(values.sum(dtype=np.float64)):
                 raise InputError(f"Activations must be finite, got NaN or infinity in tensor {name}.", "Train again.")
-            histograms[name].add(values)
+            histogram.add(values)
         images += 1
     if not images:
         raise InputError("Calibration must see at least one image, got none.", "Check --calibration.")

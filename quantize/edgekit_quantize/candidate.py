@@ -54,6 +54,7 @@ class Candidate:
         check: Against float, on images that the recipe has not seen.
         seconds: Wall time.
         optimized: What was quantized; None unless the format is INT8.
+        is_tuned: Whether tuning was carried out and kept.
         notes: What the user should know.
     """
 
@@ -62,6 +63,7 @@ class Candidate:
     check: Check
     seconds: float
     optimized: Optimized | None = None
+    is_tuned: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -86,7 +88,7 @@ def _int8(model: FloatModel, recipe: Recipe, seed: int, threads: int) -> Candida
         with naming_nodes(model.source.onnx):
             flatbuffer = quantize(optimized.float_model, plan)
         check = verify(flatbuffer, Format.INT8, spec, model.images.verification, model.logits, threads)
-        made.append(Candidate(recipe, flatbuffer, check, 0.0, optimized))
+        made.append(Candidate(recipe, flatbuffer, check, 0.0, optimized, is_tuned=plan is optimized.tuned))
     # Few or monotonous images may teach what does not hold for others.
     best = max(made, key=lambda candidate: candidate.check.sqnr_db)
     notes = [_UNKNOWN.format(", ".join(optimized.unknown))] if optimized.unknown else []

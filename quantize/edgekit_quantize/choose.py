@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edgekit.errors import GateError
 from edgekit.images import ImageSet, Prepared
 from edgekit.preprocess import normalize
-from edgekit.progress import progress_bar
+from edgekit.progress import tracked
 from edgekit.runtime import Network
 from edgekit_quantize.blame import blame
 from edgekit_quantize.candidate import Candidate, FloatModel, make_candidate
@@ -131,13 +131,8 @@ class _Judge:
 
     def _right(self, flatbuffer: bytes, name: str) -> NDArray[np.bool_]:
         network = PixelNetwork(Network(flatbuffer, self._threads), self._spec)
-        with progress_bar(unit="images") as bar:
-            task = bar.add_task(f"judge {name}", total=len(self._targets))
-            right = []
-            for index, pixels in Prepared(self._limit.images, self._spec):
-                right.append(int(network.logits(pixels).argmax()) == self._targets[index])
-                bar.update(task, completed=index + 1)
-        return np.asarray(right)
+        prepared = tracked(f"judge {name}", Prepared(self._limit.images, self._spec), len(self._targets))
+        return np.asarray([network.logits(pixels).argmax() == self._targets[index] for index, pixels in prepared])
 
 
 def _expected_seconds(model: FloatModel, recipe: Recipe, made: Sequence[Candidate]) -> float:

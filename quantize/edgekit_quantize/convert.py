@@ -114,7 +114,7 @@ def convert(
             )
         if explain_out is not None:
             with _stage("explain", seconds):
-                page = _explain(model, chosen, name, threads)
+                page = _explain(model, chosen, name)
             write_whole(explain_out, page)
         if onnx_out is not None:
             write_whole(onnx_out, onnx.read_bytes())
@@ -165,11 +165,11 @@ def _warnings(model: FloatModel, chosen: Candidate, proof: Proof | None) -> Iter
         yield from proof.warnings()
 
 
-def _explain(model: FloatModel, chosen: Candidate, name: str, threads: int) -> str:
+def _explain(model: FloatModel, chosen: Candidate, name: str) -> str:
     # It draws with matplotlib, which a conversion without it must not wait for.
     from edgekit_quantize.explain.page import explain
 
-    return explain(model, chosen, name, threads)
+    return explain(model, chosen, name)
 
 
 def _compare_with_torch(

@@ -75,7 +75,7 @@ def _triple(_: click.Context, option: click.Parameter, value: str | None) -> tup
 def command(
     source: str, calibration: str, out: str, onnx_out: str | None, explain_out: str | None, **options: Any
 ) -> None:
-    """Convert SOURCE to one fully-int8, self-describing .tflite.
+    """Convert SOURCE to one self-describing .tflite, fully int8 unless --recipe says otherwise.
 
     SOURCE is a checkpoint (model.pt), an ONNX file (model.onnx), or mobilenet_v2:imagenet.
 
@@ -100,6 +100,9 @@ def command(
 
     if not out.endswith(".tflite"):
         raise InputError(f"--out must end in .tflite, got {out}.")
+    # Written so that "not a number" is refused as well.
+    if not options["budget"] >= 0.0:
+        raise InputError(f"--budget must be at least 0 minutes, got {options['budget']:g}.")
     names = AUTO if options["recipe"] == "auto" else (options["recipe"],)
     recipes = [load_recipe(name) for name in names]
     images = (labelled_folder if options["labelled"] else unlabelled_folder)(calibration)
@@ -153,8 +156,10 @@ def _limit(max_drop: float | None, evaluation: str | None) -> Limit | None:
         return None
 
     from edgekit_quantize.choose import Limit
+    from edgekit_quantize.report.gate import check_limit
     from edgekit_quantize.report.labels import held_out_folder
 
+    check_limit(max_drop)
     return Limit(max_drop, held_out_folder(evaluation))
 
 

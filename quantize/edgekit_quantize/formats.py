@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from edgekit.errors import InputError
 from edgekit.runtime import quiet_stderr
 from edgekit_quantize.calibrate import Range
-from edgekit_quantize.graph import Graph, Layer, name_of, pack, unpack
+from edgekit_quantize.graph import Graph, Layer, name_of, pack, set_values, unpack
 from edgekit_quantize.plan import weight_limits
 from edgekit_quantize.recipe import Format
 
@@ -139,8 +139,8 @@ def _with_biases(flatbuffer: bytes, biases: Mapping[str, NDArray[np.float32]]) -
             continue
         if tensor.type == schema.TensorType.INT64:
             values = np.round(values.astype(np.float64) / tensor.quantization.scale).astype(np.int64)
-        _set_values(model, tensor, values)
-    return _pack(model)
+        set_values(model, tensor, values)
+    return pack(model)
 
 
 def _half_precision(float_model: bytes) -> bytes:
@@ -157,14 +157,14 @@ def _half_precision(float_model: bytes) -> bytes:
     for index, name in halved.items():
         tensor = subgraph.tensors[index]
         subgraph.tensors.append(_computed(tensor, f"{name}_dequantized"))
-        _set_values(model, tensor, _as_half(graph.constant(name), name))
+        set_values(model, tensor, _as_half(graph.constant(name), name))
         tensor.type = schema.TensorType.FLOAT16
     for operator in subgraph.operators:
         operator.inputs = [widened.get(int(i), int(i)) for i in operator.inputs]
     model.operatorCodes.append(_dequantize_code())
     code = len(model.operatorCodes) - 1
     subgraph.operators = [_dequantize(code, *pair) for pair in widened.items()] + list(subgraph.operators)
-    return _pack(model)
+    return pack(model)
 
 
 def _computed(constant: Any, name: str) -> Any:
@@ -194,21 +194,3 @@ def _dequantize(code: int, source: int, target: int) -> Any:
     operator.builtinOptionsType = schema.BuiltinOptions.DequantizeOptions
     operator.builtinOptions = schema.DequantizeOptionsT()
     return operator
-
-
-def _set_values(model: Any, tensor: Any, values: NDArray[Any]) -> None:
-    """Other values for one constant. Its buffer is left alone: other tensors may share it."""
-    buffer = schema.BufferT()
-    buffer.data = np.frombuffer(values.tobytes(), np.uint8)
-    model.buffers.append(buffer)
-    tensor.buffer = len(model.buffers) - 1
-
-
-def _pack(model: Any) -> bytes:
-    """The flatbuffer, without the data of buffers that no tensor and no metadata refers to any more."""
-    used = {tensor.buffer for subgraph in model.subgraphs for tensor in subgraph.tensors}
-    used |= {entry.buffer for entry in model.metadata or []}
-    for index, buffer in enumerate(model.buffers):
-        if index not in used:
-            buffer.data = None
-    return pack(model)

@@ -35,10 +35,23 @@ def unpack(flatbuffer: bytes) -> Any:
 
 
 def pack(model: Any) -> bytes:
-    """The flatbuffer of an object tree."""
+    """The flatbuffer of an object tree, without the data of buffers that nothing refers to any more."""
+    used = {tensor.buffer for subgraph in model.subgraphs for tensor in subgraph.tensors}
+    used |= {entry.buffer for entry in model.metadata or []}
+    for index, buffer in enumerate(model.buffers):
+        if index not in used:
+            buffer.data = None
     builder = flatbuffers.Builder(1 << 20)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
+
+
+def set_values(model: Any, tensor: Any, values: NDArray[Any]) -> None:
+    """Other values for one constant. Its buffer is left alone: other tensors may share it."""
+    buffer = schema.BufferT()
+    buffer.data = np.frombuffer(values.tobytes(), np.uint8)
+    model.buffers.append(buffer)
+    tensor.buffer = len(model.buffers) - 1
 
 
 def with_constants(flatbuffer: bytes, constants: Mapping[str, NDArray[np.float32]]) -> bytes:
@@ -47,8 +60,7 @@ def with_constants(flatbuffer: bytes, constants: Mapping[str, NDArray[np.float32
     for tensor in model.subgraphs[0].tensors:
         values = constants.get(name_of(tensor))
         if values is not None:
-            data = np.ascontiguousarray(values, np.float32)
-            model.buffers[tensor.buffer].data = np.frombuffer(data.tobytes(), np.uint8)
+            set_values(model, tensor, np.asarray(values, np.float32))
     return pack(model)
 
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from edgekit.card import InputSpec, Measurement
 from edgekit.preprocess import quantization_table, to_int8
-from edgekit.progress import progress_bar
-from edgekit.runtime import Kernels, Network, quiet_stderr
+from edgekit.progress import tracked
+from edgekit.runtime import Kernels, Network, quiet_stderr, runtime_name
 from edgekit_quantize.graph import Graph
 
 _Run = Callable[[NDArray[np.int8]], NDArray[Any]]
@@ -75,7 +75,7 @@ def kernel_parity(model: bytes, spec: InputSpec, pixels: NDArray[np.uint8], thre
     expected = np.stack([fast.run(image) for image in codes])
     work = multiply_accumulates(Graph(model))
     slow = (
-        ("builtin", Network(model, 1, Kernels.BUILTIN).runtime, _BUILTIN_WORK, _builtin),
+        ("builtin", runtime_name(Kernels.BUILTIN), _BUILTIN_WORK, _builtin),
         ("reference", f"ai-edge-litert {metadata.version('ai-edge-litert')}", _REFERENCE_WORK, _reference),
     )
     results = []
@@ -115,8 +115,8 @@ def _run_all(
             own.run = create()
         return np.asarray(own.run(image))
 
-    with progress_bar(unit="images") as bar, ThreadPoolExecutor(min(threads, len(codes))) as pool:
-        return np.stack(list(bar.track(pool.map(run, codes), len(codes), description=f"{name} kernels")))
+    with ThreadPoolExecutor(min(threads, len(codes))) as pool:
+        return np.stack(list(tracked(f"{name} kernels", pool.map(run, codes), len(codes))))
 
 
 def _builtin(model: bytes) -> _Run:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from edgekit.card import InputSpec
 from edgekit.errors import EdgekitError
 from edgekit.preprocess import Image, normalize, quantization_table, to_int8
-from edgekit.progress import progress_bar
+from edgekit.progress import progress_bar, tracked
 from edgekit.quant import dequantize
 from edgekit.train.augment import Augmentation, augment
 from edgekit_quantize.calibrate import Range, choose_range, collect
@@ -26,7 +25,6 @@ from edgekit_quantize.tune import Batch, tune
 from edgekit_quantize.twin import Twin
 from edgekit_quantize.verify import compare_floats
 
-_T = TypeVar("_T")
 _COMPARED = 8
 
 
@@ -106,7 +104,7 @@ def calibrated_ranges(float_model: bytes, calibration: Calibration, rule: RangeR
         InputError: An activation holds NaN or infinity.
     """
     graph = Graph(float_model)
-    histograms = _with_bar("calibrate", calibration, lambda inputs: collect(float_model, inputs))
+    histograms = collect(float_model, _inputs("calibrate", calibration))
     ends = {graph.input, graph.output}
     return {
         name: choose_range(histogram, RangeRule.MINMAX if name in ends else rule)
@@ -115,9 +113,7 @@ def calibrated_ranges(float_model: bytes, calibration: Calibration, rule: RangeR
 
 
 def _equalized(float_model: bytes, twin: Twin, calibration: Calibration, strength: float) -> bytes:
-    maxima = _with_bar(
-        "equalize", calibration, lambda inputs: channel_maxima(twin, (torch.from_numpy(x[None]) for x in inputs))
-    )
+    maxima = channel_maxima(twin, (torch.from_numpy(image[None]) for image in _inputs("equalize", calibration)))
     result = with_constants(float_model, equalize(twin, maxima, strength))
     sample = torch.from_numpy(calibration.exact(calibration.pixels[:_COMPARED]))
     with torch.inference_mode():
@@ -127,17 +123,9 @@ def _equalized(float_model: bytes, twin: Twin, calibration: Calibration, strengt
     return result
 
 
-def _with_bar(name: str, calibration: Calibration, work: Callable[[Iterator[NDArray[np.float32]]], _T]) -> _T:
-    """Give `work` every image, normalized as the int8 input holds it."""
-    with progress_bar(unit="images") as bar:
-        task = bar.add_task(name, total=len(calibration.pixels))
-
-        def inputs() -> Iterator[NDArray[np.float32]]:
-            for pixels in calibration.pixels:
-                yield calibration.rounded(pixels)
-                bar.advance(task)
-
-        return work(inputs())
+def _inputs(name: str, calibration: Calibration) -> Iterator[NDArray[np.float32]]:
+    """Every image, normalized as the input of the file holds it, with a bar called `name`."""
+    return map(calibration.rounded, tracked(name, calibration.pixels, len(calibration.pixels)))
 
 
 def _tuned(twin: Twin, plan: Plan, calibration: Calibration, options: Tuning) -> Plan:

@@ -41,7 +41,7 @@ def convert_onnx(onnx_path: Path, pixels: NDArray[np.uint8], for_int8: bool = Tr
     """
     with tempfile.TemporaryDirectory(prefix="edgekit-") as scratch:
         folder = Path(scratch)
-        np.save(folder / SAMPLE_FILE, _sample_images(pixels))
+        write_sample_images(pixels, folder)
         graph, target = folder / "network.onnx", folder / "float.tflite"
         model = simplify(onnx.load(str(onnx_path)))
         onnx.save(rewrite_for_int8(model) if for_int8 else model, str(graph))
@@ -65,12 +65,17 @@ def tflite_logits(model: bytes, images: NDArray[np.float32], threads: int) -> ND
     return np.asarray([network.run(image) for image in images], np.float32)
 
 
-def _sample_images(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The user's images in the shape and range (0 … 1) that onnx2tf expects, repeated to fill it."""
+def write_sample_images(pixels: NDArray[np.uint8], folder: Path) -> None:
+    """Put the file that onnx2tf would otherwise download into its working directory.
+
+    Args:
+        pixels: (N, height, width, 3) RGB uint8, the user's own images; repeated to fill it.
+        folder: Where.
+    """
     count, height, width, _ = _SAMPLE_SHAPE
     chosen = [pixels[i % len(pixels)] for i in range(count)]
     small = np.stack([cv2.resize(image, (width, height)) for image in chosen])
-    return np.asarray(small / 255.0, np.float32)
+    np.save(folder / SAMPLE_FILE, np.asarray(small / 255.0, np.float32))
 
 
 def _last_words(output: str) -> str:

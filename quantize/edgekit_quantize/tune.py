@@ -21,6 +21,7 @@ from edgekit.errors import EdgekitError
 from edgekit_quantize.fake_quantize import fake_quantize, fake_round
 from edgekit_quantize.plan import (
     MOST_SHRINKING,
+    SAME_AS_INPUT,
     Plan,
     bias_unit,
     fixed_quantizations,
@@ -32,7 +33,7 @@ from edgekit_quantize.recipe import Tuning
 from edgekit_quantize.twin import Twin
 
 # Outputs whose values are on their input's grid already.
-_COPYING = frozenset({"PAD", "RESHAPE", "SQUEEZE", "TRANSPOSE", "MAX_POOL_2D"})
+_COPYING = SAME_AS_INPUT - {"AVERAGE_POOL_2D"}
 
 
 class Student(nn.Module):
@@ -65,6 +66,8 @@ class Student(nn.Module):
         settled = {twin.graph.input, twin.graph.output, *fixed_quantizations(twin.graph)}
         self._groups = [sorted(group) for group in shared_scales(twin.graph) if not group & settled]
         self._places = {name: place for place, group in enumerate(self._groups) for name in group}
+        rest = {name: quantization_of(plan.ranges[name]) for name in plan.ranges.keys() - self._places.keys()}
+        self._settled = {name: (torch.tensor(known.scale), known.zero_point) for name, known in rest.items()}
         self._copies = {n.outputs[0] for n in twin.nodes if n.operator in _COPYING} | {twin.graph.input}
         start = [quantization_of(plan.ranges[name]) for name, *_ in self._groups]
         self._zero_points = [quantization.zero_point for quantization in start]
@@ -84,8 +87,8 @@ class Student(nn.Module):
             place = self._places.get(name)
             if place is not None:
                 return fake_quantize(values, scales[place], self._zero_points[place])
-            settled = quantization_of(self._plan.ranges[name])
-            return fake_quantize(values, torch.tensor(settled.scale), settled.zero_point)
+            scale, zero_point = self._settled[name]
+            return fake_quantize(values, scale, zero_point)
 
         return self._twin(images, constants, edit)
 

@@ -100,3 +100,12 @@ def test_evaluation_classes_are_matched_by_name(convert, photos, tmp_path, capsy
     assert code == 2
     assert "got ants, bees" in " ".join(capsys.readouterr().err.split())
     assert not out.exists()
+
+
+@pytest.mark.parametrize(("option", "value"), [("--budget", "nan"), ("--budget", "-1"), ("--max-drop", "nan")])
+def test_numbers_that_are_no_limit(convert, photos, capsys, option, value):
+    more = ("--evaluation", str(photos)) if option == "--max-drop" else ()
+    code, out = convert(option, value, *more)
+    assert code == 2
+    assert f"{option} must be" in capsys.readouterr().err
+    assert not out.exists()

@@ -86,7 +86,7 @@ def judged(pixels):
 
 @pytest.fixture(scope="module")
 def views(float_model, file, pixels, judged):
-    return measure(float_model, file, pixels, judged, SPEC, threads=1)
+    return measure(float_model, file, pixels, judged, SPEC)
 
 
 def by_name(views):
@@ -202,7 +202,7 @@ CHECK = Check(Format.INT8, Kernels.XNNPACK, None, None, 20.0, 0.98, 50)
 @pytest.fixture
 def html(tmp_path, views):
     path = tmp_path / "layers.html"
-    path.write_text(page.draw("net", load_recipe("int8"), CHECK, views, 16, is_held_back=True))
+    path.write_text(page.draw("net", load_recipe("int8"), CHECK, views, 16, is_held_back=True, is_tuned=True))
     return path
 
 
@@ -218,7 +218,7 @@ def test_the_summary_names_the_three_worst(html, views):
 def test_foreign_names_are_escaped(views):
     name = "<script>alert(1)</script>{{ 7 * 7 }}$x^2$"
     hostile = [replace(view, name=name, operator="<b>", sqnr_db=float("inf")) for view in views]
-    text = page.draw(name, load_recipe("int8"), CHECK, hostile, 16, is_held_back=False)
+    text = page.draw(name, load_recipe("int8"), CHECK, hostile, 16, is_held_back=False, is_tuned=True)
     assert "<script" not in text
     assert "<b>&lt;b&gt;" not in text
     assert "#1 <b>" not in text
@@ -227,14 +227,14 @@ def test_foreign_names_are_escaped(views):
 
 
 def test_the_same_numbers_give_the_same_page(html, views):
-    again = page.draw("net", load_recipe("int8"), CHECK, views, 16, is_held_back=True)
+    again = page.draw("net", load_recipe("int8"), CHECK, views, 16, is_held_back=True, is_tuned=True)
     assert again == html.read_text()
 
 
 @pytest.mark.parametrize("kept", [0, 1])
 def test_layers_that_cannot_be_looked_at_alone_are_counted(views, kept):
     bare = [replace(view, own_error=None, own_share=None) for view in views[kept:]]
-    text = page.draw("net", load_recipe("int8"), CHECK, [*views[:kept], *bare], 16, is_held_back=True)
+    text = page.draw("net", load_recipe("int8"), CHECK, [*views[:kept], *bare], 16, is_held_back=True, is_tuned=True)
     hidden = sum(view.weight_sqnr_db is not None for view in bare)
     assert f"<b>{hidden} of the layers with weights cannot" in text
     assert ("None of the layers" in text) == (kept == 0)

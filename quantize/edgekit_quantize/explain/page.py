@@ -16,14 +16,13 @@ _HISTOGRAMS = 12
 _NAMED = 3
 
 
-def explain(model: FloatModel, candidate: Candidate, name: str, threads: int) -> str:
+def explain(model: FloatModel, candidate: Candidate, name: str) -> str:
     """The page for an int8 conversion that has passed.
 
     Args:
         model: The float network and the images.
         candidate: What was made of it.
         name: Of the model.
-        threads: Of the interpreters.
 
     Raises:
         EdgekitError: The candidate is not of an INT8 recipe.
@@ -37,14 +36,28 @@ def explain(model: FloatModel, candidate: Candidate, name: str, threads: int) ->
         images.fitting,
         images.verification,
         model.source.input,
-        threads,
     )
     judged = min(measure.IMAGES, len(images.verification))
-    return draw(name, candidate.recipe, candidate.check, views, judged, is_held_back=not images.are_few)
+    return draw(
+        name,
+        candidate.recipe,
+        candidate.check,
+        views,
+        judged,
+        is_held_back=not images.are_few,
+        is_tuned=candidate.is_tuned,
+    )
 
 
 def draw(
-    name: str, recipe: Recipe, check: Check, views: Sequence[TensorView], images: int, *, is_held_back: bool
+    name: str,
+    recipe: Recipe,
+    check: Check,
+    views: Sequence[TensorView],
+    images: int,
+    *,
+    is_held_back: bool,
+    is_tuned: bool,
 ) -> str:
     """The page, from what was measured.
 
@@ -55,6 +68,7 @@ def draw(
         views: The most harmful first.
         images: How many were run through both networks.
         is_held_back: Whether neither calibration nor tuning has seen the images of `check`.
+        is_tuned: Whether the file's weights and ranges were tuned.
     """
     layers = [view for view in views if view.own_share is not None]
     worst = layers[:_NAMED]
@@ -66,6 +80,7 @@ def draw(
         check=check,
         headline=tied(wording.headline(check.sqnr_db, check.agreement, check.images)),
         is_held_back=is_held_back,
+        is_tuned=is_tuned,
         views=views,
         layers=layers,
         not_alone=sum(view.own_share is None and view.weight_sqnr_db is not None for view in views),

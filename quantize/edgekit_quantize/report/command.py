@@ -41,13 +41,15 @@ def command(
     """
     from edgekit import bundle
     from edgekit.files import check_writable
+    from edgekit_quantize.report.gate import check_limit
     from edgekit_quantize.report.labels import held_out_folder
     from edgekit_quantize.report.make import make_report, write_report
     from edgekit_quantize.report.table import print_summary
     from edgekit_quantize.source import load_float
 
     json_path = json_path or out.with_suffix(".json")
-    _check_limit(max_drop)
+    if max_drop is not None:
+        check_limit(max_drop)
     _check_outputs([out, json_path], [model, Path(reference)])
     # What can fail at once fails before the long work.
     converted = bundle.read(model)
@@ -68,11 +70,6 @@ def command(
     write_report(report, out, json_path)
     print_summary(report.document, out, json_path)
     report.check_gate()
-
-
-def _check_limit(max_drop: float | None) -> None:
-    if max_drop is not None and not -100.0 <= max_drop <= 100.0:
-        raise InputError(f"--max-drop must be between −100 and 100 points, got {max_drop:g}.")
 
 
 def _check_outputs(outputs: list[Path], inputs: list[Path]) -> None:

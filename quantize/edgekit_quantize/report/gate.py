@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
+from edgekit.errors import InputError
 from edgekit_quantize.report.statistics import Estimate
 
 
@@ -31,6 +32,16 @@ class Gate:
     max_drop: float
     outcome: Outcome
     images_needed: int | None = None
+
+
+def check_limit(max_drop: float) -> None:
+    """Refuse a limit that no drop can be held against.
+
+    Raises:
+        InputError: Not between -100 and 100 points.
+    """
+    if not -100.0 <= max_drop <= 100.0:
+        raise InputError(f"--max-drop must be between −100 and 100 points, got {max_drop:g}.")
 
 
 def judge(drop: Estimate, max_drop: float, images: int) -> Gate:
