@@ -4,16 +4,19 @@
 
 Every file is made by a command of its own, as a user would make it, and run by LiteRT on the same pixels. The reference
 is the float network under ONNX Runtime. All are given the same calibration images, of which edgekit keeps some for
-its own checks. The baseline starts from the ONNX file; edgekit's time includes making it.
+its own checks. The baseline starts from the ONNX file; edgekit's time includes making it. With `--work` a run that was
+interrupted goes on where it stood, and a recipe can be added later.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,9 +30,10 @@ from benchmarks.evaluation import Logits, evaluate, read_evaluation, targets_of
 from benchmarks.support import EDGEKIT, RESULTS, Usage, machine, markdown, measure, write_results
 from edgekit import bundle
 from edgekit.errors import EdgekitError
+from edgekit.files import write_whole
 from edgekit.images import list_images
 from edgekit.progress import console
-from edgekit.runtime import Network, available_cores
+from edgekit.runtime import Kernels, Network, available_cores
 from edgekit_quantize.recipe import load_recipe
 from edgekit_quantize.report.statistics import Estimate, logits_sqnr, paired_counts, paired_drop, wilson
 from edgekit_quantize.report.wording import interval, number
@@ -51,6 +55,8 @@ class Row:
         file_mb: Size in MB (1e6 bytes).
         usage: Of the conversion.
         kernels: What executed it.
+        other_kernels: Of int8 files in the first table: images with another top-1 when the builtin kernels of
+            tflite-runtime run the same file, in percent. None for all others.
     """
 
     top1: Estimate
@@ -61,11 +67,14 @@ class Row:
     file_mb: float
     usage: Usage
     kernels: str
+    other_kernels: Estimate | None
 
 
 @dataclass(frozen=True)
 class Workshop:
     """Where the files are made.
+
+    What stands in the folder already, made by the same command, is not made again.
 
     Attributes:
         folder: It holds them, and `onnx`.
@@ -110,9 +119,22 @@ class Workshop:
             return min(load_recipe(ABLATED).calibration_images, len(list_images(self.calibration)))
         return bundle.read(self.file(name)).card.provenance.calibration_images
 
+    def on_builtin_kernels(self, name: str) -> Network | None:
+        """An int8 file under the kernels of tflite-runtime; None for other files, which would be the same or too slow.
+
+        One thread: with more these kernels are slower.
+        """
+        network = Network(self.file(name).read_bytes(), 1, Kernels.BUILTIN)
+        return network if network.input_dtype == np.int8 else None
+
     def _measure(self, name: str, command: list[str | Path]) -> Usage:
+        record, words = self.file(name).with_suffix(".json"), [str(word) for word in command]
+        known = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
+        if known.get("command") == words:
+            return Usage(**known["usage"])
         with console.status(f"converting: {name} …"):
             usage = measure(command, self.folder)
+        write_whole(record, json.dumps({"command": words, "usage": asdict(usage)}) + "\n")
         console.print(f"converted: {name}: {usage.seconds:.1f} s, {usage.peak_mb:.0f} MB", markup=False)
         return usage
 
@@ -133,17 +155,25 @@ class Workshop:
 )
 @click.option("--recipes", default="int8-minmax,int8", show_default=True, metavar="A,B", help="Names or .toml files.")
 @click.option("--ablation", is_flag=True, help=f"A second table: variants of the recipe {ABLATED}.")
+@click.option(
+    "--work",
+    type=click.Path(path_type=Path),
+    help="Folder that keeps the files; a second run with it makes only what is missing. For another state of the code "
+    "take another folder.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="[default: benchmarks/results/quantization-SOURCE.json]")
 def main(source: str, calibration: str, evaluation: str, recipes: str, ablation: bool, **options: Any) -> None:
     """Compare what recipes make of a network, float against quantized, on labelled images."""
     facts = machine()
     images = read_evaluation(Path(evaluation))
     out = options.pop("out") or RESULTS / f"quantization-{re.sub('[^A-Za-z0-9_.]+', '-', Path(source).stem)}.json"
-    with tempfile.TemporaryDirectory(prefix="edgekit-bench-") as scratch:
-        workshop = open_workshop(source, options, calibration, Path(scratch))
+    with ExitStack() as stack:
+        folder = options.pop("work") or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgekit-bench-")))
+        folder.mkdir(parents=True, exist_ok=True)
+        workshop = open_workshop(source, options, calibration, folder.resolve())
         tables = {"recipes": {recipe: _absolute(recipe) for recipe in recipes.split(",")}}
         if ablation:
-            tables["ablation"] = {ABLATED: ABLATED} | write_variants(ABLATED, Path(scratch))
+            tables["ablation"] = {ABLATED: ABLATED} | write_variants(ABLATED, workshop.folder)
         (first, recipe), *rest = {name: r for table in tables.values() for name, r in table.items()}.items()
         usages = {first: workshop.convert(first, recipe)}
         card = bundle.read(workshop.file(first)).card
@@ -151,7 +181,9 @@ def main(source: str, calibration: str, evaluation: str, recipes: str, ablation:
         usages |= {BASELINE: workshop.convert_baseline(workshop.file(first))}
         usages |= {name: workshop.convert(name, recipe) for name, recipe in rest}
         networks = {name: Network(workshop.file(name).read_bytes(), available_cores()) for name in usages}
-        indices, reference, logits = evaluate(networks, images, card.input, workshop.onnx)
+        others = {name: workshop.on_builtin_kernels(name) for name in (BASELINE, *tables["recipes"])}
+        builtin = {_builtin(name): network for name, network in others.items() if network is not None}
+        indices, reference, logits = evaluate(networks | builtin, images, card.input, workshop.onnx)
         targets = targets[indices]
         rows = {
             name: Row(
@@ -160,6 +192,7 @@ def main(source: str, calibration: str, evaluation: str, recipes: str, ablation:
                 file_mb=workshop.file(name).stat().st_size / 1e6,
                 usage=usages[name],
                 kernels=network.kernels.value,
+                other_kernels=different(logits[name], logits.get(_builtin(name))),
             )
             for name, network in networks.items()
         }
@@ -206,14 +239,23 @@ def score(reference: Logits, logits: Logits, targets: NDArray[np.int64]) -> dict
     }
 
 
+def different(first: Logits, second: Logits | None) -> Estimate | None:
+    """Images whose top-1 differs between logits (N, classes), in percent; None if there are no second ones."""
+    if second is None:
+        return None
+    return wilson(int(np.sum(first.argmax(1) != second.argmax(1))), len(first))
+
+
 def table_of(rows: Mapping[str, Row]) -> str:
-    """Rows in the order given, as Markdown."""
+    """Rows in the order given, as Markdown; the column on other kernels only if a row has it."""
+    with_kernels = any(row.other_kernels for row in rows.values())
     header = (
         "recipe",
         "top-1, %",
         "drop, points",
         "same top-1 as float, %",
         "logits SQNR, dB",
+        *(["other top-1 on builtin kernels, %"] if with_kernels else []),
         "calibration images",
         "file, MB",
         "conversion, s",
@@ -228,6 +270,7 @@ def table_of(rows: Mapping[str, Row]) -> str:
                 f"{number(row.drop.value)} ({interval(row.drop)})",
                 f"{number(row.same.value, 1)} ({interval(row.same, 1)})",
                 "∞" if row.sqnr_db is None else number(row.sqnr_db, 1),
+                *([_kernels(row.other_kernels)] if with_kernels else []),
                 number(row.calibration_images, 0),
                 number(row.file_mb),
                 number(row.usage.seconds, 0),
@@ -236,6 +279,14 @@ def table_of(rows: Mapping[str, Row]) -> str:
             for name, row in rows.items()
         ],
     )
+
+
+def _kernels(other: Estimate | None) -> str:
+    return "" if other is None else f"{number(other.value, 1)} ({interval(other, 1)})"
+
+
+def _builtin(name: str) -> str:
+    return f"{name}, builtin kernels"
 
 
 def _absolute(text: str) -> str:

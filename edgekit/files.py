@@ -6,8 +6,8 @@ import errno
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from edgekit.errors import InputError
@@ -44,8 +44,22 @@ def write_whole(target: str | Path, data: bytes | str) -> None:
     Raises:
         InputError: The folder cannot be written or the disk is full.
     """
-    with whole_file(target) as temporary:
-        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+    write_all({target: data})
+
+
+def write_all(contents: Mapping[str | Path, bytes | str]) -> None:
+    """Write several files: no target is touched before all of the data is on the disk.
+
+    Raises:
+        InputError: A folder cannot be written or the disk is full.
+    """
+    with ExitStack() as stack:
+        temporaries = {target: stack.enter_context(whole_file(target)) for target in contents}
+        for target, data in contents.items():
+            try:
+                temporaries[target].write_bytes(data.encode() if isinstance(data, str) else data)
+            except OSError as error:
+                raise _explain(error, Path(target)) from error
 
 
 def check_writable(target: str | Path) -> None:

@@ -13,7 +13,7 @@ import torch
 from edgekit import bundle
 from edgekit.demo.clip import Clip, make_clip
 from edgekit.errors import EdgekitError
-from edgekit.files import check_writable, sha256
+from edgekit.files import check_writable, sha256, write_all
 from edgekit.progress import console
 from edgekit.train.checkpoint import Checkpoint
 from edgekit.train.loop import train
@@ -136,11 +136,10 @@ def _convert(plan: Plan, job: Job) -> Conversion:
         job.train_set,
         [load_recipe("int8")],
         name="cifar10-mobilenet_v2",
-        onnx_out=plan.path("model.onnx"),
         seed=plan.seed,
         threads=plan.threads,
     )
-    bundle.write(out, result.data)
+    write_all({out: result.data, plan.path("model.onnx"): result.onnx})
     show(result, str(out))
     return result
 

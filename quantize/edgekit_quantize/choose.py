@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from edgekit.errors import GateError
 from edgekit.images import ImageSet, Prepared
-from edgekit.preprocess import normalize
+from edgekit.preprocess import Image, normalize
 from edgekit.progress import tracked
 from edgekit.runtime import Network
 from edgekit_quantize.blame import blame
@@ -63,10 +64,12 @@ class Choice:
     Attributes:
         candidate: The chosen one.
         attempts: All recipes, in the order tried.
+        seen: How many of the labelled images calibration saw as well: they judge too kindly.
     """
 
     candidate: Candidate
     attempts: tuple[Attempt, ...]
+    seen: int = 0
 
 
 def choose(
@@ -108,7 +111,7 @@ def choose(
         drop, outcome = judged(candidate)
         attempts.append(Attempt(recipe, candidate, drop, f"gate {limit.max_drop:g}: {outcome}"))
         if outcome is Outcome.PASSED:
-            return Choice(candidate, tuple(attempts))
+            return Choice(candidate, tuple(attempts), judged.seen)
     best = max((a.candidate for a in attempts if a.candidate is not None), key=lambda c: c.check.sqnr_db)
     if limit is not None:
         raise _too_much_lost(model, attempts, best, limit)
@@ -116,12 +119,19 @@ def choose(
 
 
 class _Judge:
-    """Measures the drop of one candidate after another on the same labelled images, decoding them anew each time."""
+    """Measures the drop of one candidate after another on the same labelled images, decoding them anew each time.
+
+    Attributes:
+        seen: How many of them are calibration images.
+    """
 
     def __init__(self, model: FloatModel, limit: Limit, threads: int) -> None:
         self._spec, self._limit, self._threads = model.source.input, limit, threads
         self._targets = targets_by_name(limit.images, model.source.labels)
+        self._calibration = {_digest(image) for image in (*model.images.fitting, *model.images.verification)}
+        self._seen: set[int] = set()
         self._float_right = self._right(model.flatbuffer, "float")
+        self.seen = len(self._seen)
 
     def __call__(self, candidate: Candidate) -> tuple[Estimate, Outcome]:
         """Drop in points with its interval, and what it means for the limit."""
@@ -132,7 +142,16 @@ class _Judge:
     def _right(self, flatbuffer: bytes, name: str) -> NDArray[np.bool_]:
         network = PixelNetwork(Network(flatbuffer, self._threads), self._spec)
         prepared = tracked(f"judge {name}", Prepared(self._limit.images, self._spec), len(self._targets))
-        return np.asarray([network.logits(pixels).argmax() == self._targets[index] for index, pixels in prepared])
+        right = []
+        for index, pixels in prepared:
+            right.append(network.logits(pixels).argmax() == self._targets[index])
+            if _digest(pixels) in self._calibration:
+                self._seen.add(index)
+        return np.asarray(right)
+
+
+def _digest(pixels: Image) -> bytes:
+    return hashlib.sha256(pixels.tobytes()).digest()
 
 
 def _expected_seconds(model: FloatModel, recipe: Recipe, made: Sequence[Candidate]) -> float:

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.files import write_whole
 from edgekit.images import ImageSet
 from edgekit.preprocess import normalize
 from edgekit.progress import console
@@ -35,6 +34,8 @@ class Conversion:
 
     Attributes:
         data: The sealed model file.
+        onnx: The ONNX file that it was made from.
+        page: The layer view, HTML; None unless it was asked for.
         comparisons: Float stages against each other.
         choice: The recipe taken, and all that were tried.
         proof: Of an int8 file.
@@ -44,6 +45,8 @@ class Conversion:
     """
 
     data: bytes
+    onnx: bytes
+    page: str | None
     comparisons: tuple[Comparison, ...]
     choice: Choice
     proof: Proof | None
@@ -64,8 +67,7 @@ def convert(
     *,
     name: str,
     foreign: ForeignOptions | None = None,
-    onnx_out: Path | None = None,
-    explain_out: Path | None = None,
+    explain: bool = False,
     seed: int = 0,
     threads: int = 2,
     budget: float = float("inf"),
@@ -79,8 +81,7 @@ def convert(
         recipes: How to quantize; of several, `choose.choose` takes one.
         name: Of the model, for the card.
         foreign: What an ONNX file does not say about itself.
-        onnx_out: The ONNX file is kept here, once the whole conversion has passed.
-        explain_out: The layer view of an INT8 conversion, an HTML page, likewise.
+        explain: Make the layer view too; for INT8 recipes.
         seed: Of everything drawn.
         threads: Of the interpreters.
         budget: Seconds for all recipes together; see `choose.choose`.
@@ -112,14 +113,13 @@ def convert(
                 seed=seed,
                 proof=proof,
             )
-        if explain_out is not None:
+        page = None
+        if explain:
             with _stage("explain", seconds):
                 page = _explain(model, chosen, name)
-            write_whole(explain_out, page)
-        if onnx_out is not None:
-            write_whole(onnx_out, onnx.read_bytes())
-    warnings = tuple(_warnings(model, chosen, proof))
-    return Conversion(data, model.comparisons, choice, proof, seconds, model.images.skipped, warnings)
+        exported = onnx.read_bytes()
+    warnings = tuple(_warnings(model, choice, proof))
+    return Conversion(data, exported, page, model.comparisons, choice, proof, seconds, model.images.skipped, warnings)
 
 
 def _float_model(
@@ -156,8 +156,13 @@ def _prove(model: FloatModel, chosen: Candidate, threads: int) -> Proof | None:
     return prove(chosen.flatbuffer, spec, model.images.verification, threads)
 
 
-def _warnings(model: FloatModel, chosen: Candidate, proof: Proof | None) -> Iterator[str]:
-    yield from chosen.notes
+def _warnings(model: FloatModel, choice: Choice, proof: Proof | None) -> Iterator[str]:
+    yield from choice.candidate.notes
+    if choice.seen:
+        yield (
+            f"{choice.seen} of the --evaluation images are calibration images too: the drop they show is too small. "
+            "Judge by others."
+        )
     if model.source.note:
         yield model.source.note
     yield from sanity_warnings(model.images, model.source.input)

@@ -93,8 +93,7 @@ def command(
     """
     from pathlib import Path
 
-    from edgekit import bundle
-    from edgekit.files import check_writable
+    from edgekit.files import check_writable, write_all
     from edgekit.images import labelled_folder, unlabelled_folder
     from edgekit_quantize.recipe import load_recipe
 
@@ -128,14 +127,14 @@ def command(
         recipes,
         foreign=foreign,
         name=options["name"] or Path(out).stem,
-        onnx_out=Path(onnx_out) if onnx_out else None,
-        explain_out=Path(explain_out) if explain_out else None,
+        explain=explain_out is not None,
         seed=options["seed"],
         threads=options["threads"] or available_cores(),
         budget=60.0 * options["budget"],
         limit=limit,
     )
-    bundle.write(out, result.data)
+    files = {out: result.data, onnx_out: result.onnx, explain_out: result.page}
+    write_all({path: data for path, data in files.items() if path is not None and data is not None})
     show(result, out)
 
 

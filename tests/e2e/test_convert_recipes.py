@@ -1,6 +1,7 @@
 """Recipes as a user picks them: one by name, the best of several, the first that keeps a limit."""
 
 import pytest
+from support.photos import write_folder
 
 from edgekit import bundle
 from edgekit.cli import run
@@ -71,6 +72,15 @@ def test_the_first_recipe_that_keeps_the_limit_is_taken(convert, photos, capsys)
     code, out = convert("--recipe", "auto", "--max-drop", "100", "--evaluation", str(photos))
     assert code == 0
     assert bundle.read(out).card.provenance.recipe == "int8-minmax"
+    # The fixture calibrates on the very same photos.
+    assert "evaluation images are calibration images too" in " ".join(capsys.readouterr().err.split())
+
+
+def test_evaluation_on_other_images_is_not_complained_about(convert, tmp_path, capsys):
+    others = write_folder(tmp_path / "others", per_class=10, seed=8)
+    code, _ = convert("--recipe", "int8-minmax", "--max-drop", "100", "--evaluation", str(others))
+    assert code == 0
+    assert "calibration images too" not in " ".join(capsys.readouterr().err.split())
 
 
 def test_no_recipe_keeps_the_limit(convert, photos, capsys):

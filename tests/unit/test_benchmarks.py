@@ -95,6 +95,22 @@ def test_a_score_counts_images():
     assert quantization.score(reference, reference, np.arange(4))["sqnr_db"] is None
 
 
+def test_other_answers_are_counted():
+    first, second = np.eye(4, dtype=np.float32), np.eye(4, dtype=np.float32)[[0, 1, 3, 2]]
+    assert quantization.different(first, second).value == 50.0
+    assert quantization.different(first, None) is None
+
+
+def test_a_file_is_made_again_only_by_another_command(tmp_path):
+    workshop = quantization.open_workshop("x", {}, str(tmp_path), tmp_path)
+    count = "import pathlib; p = pathlib.Path('runs'); p.write_text((p.read_text() if p.exists() else '') + 'x')"
+    first = workshop._measure("a", [sys.executable, "-c", count])
+    assert workshop._measure("a", [sys.executable, "-c", count]) == first
+    assert (tmp_path / "runs").read_text() == "x"
+    workshop._measure("a", [sys.executable, "-c", count + "  # other"])
+    assert (tmp_path / "runs").read_text() == "xx"
+
+
 def test_the_ratio_is_that_of_the_medians():
     runs = {
         conversion_speed.OURS: [Usage(1.0, 10.0), Usage(9.0, 10.0), Usage(2.0, 30.0)],

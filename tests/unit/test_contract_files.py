@@ -3,11 +3,12 @@
 import errno
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
 from edgekit.errors import InputError
-from edgekit.files import check_writable, sha256, whole_file, write_whole
+from edgekit.files import check_writable, sha256, whole_file, write_all, write_whole
 
 
 def names(folder):
@@ -63,3 +64,22 @@ def test_the_remedy_names_no_option_that_the_command_may_not_have(tmp_path):
     with pytest.raises(InputError) as caught:
         check_writable(tmp_path / "file" / "inside")
     assert caught.value.remedy == "Choose another place."
+
+
+def test_several_files_or_none(tmp_path, monkeypatch):
+    first, second = tmp_path / "a.tflite", tmp_path / "b.onnx"
+    first.write_bytes(b"old")
+    real = Path.write_bytes
+
+    def full(path, data):
+        if path.suffix == ".onnx":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(path, data)
+
+    with monkeypatch.context() as patch, pytest.raises(InputError, match="full"):
+        patch.setattr(Path, "write_bytes", full)
+        write_all({first: b"new", second: b"new"})
+    assert first.read_bytes() == b"old"
+    assert names(tmp_path) == ["a.tflite"]
+    write_all({first: b"new", second: "text"})
+    assert (first.read_bytes(), second.read_bytes()) == (b"new", b"text")
