@@ -195,7 +195,9 @@ def test_a_full_disk_leaves_nothing(tmp_path, photos, capsys, onnx_file):
     if mounted.returncode:
         pytest.skip("mounting a small file system needs root")
     try:
-        refused(capsys, tmp_path, 2, "full", source=onnx_file, photos=photos, out=small / "m.tflite")
+        # Not the file on the other disk either.
+        more = ("--onnx", tmp_path / "out" / "net.onnx")
+        refused(capsys, tmp_path, 2, "full", source=onnx_file, photos=photos, out=small / "m.tflite", more=more)
         assert list(small.iterdir()) == []
     finally:
         subprocess.run(["umount", str(small)], check=True)
