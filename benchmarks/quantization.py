@@ -3,9 +3,10 @@
     python benchmarks/quantization.py --calibration photos/ --evaluation labelled/ --ablation
 
 Every file is made by a command of its own, as a user would make it, and run by LiteRT on the same pixels. The reference
-is the float network under ONNX Runtime. All are given the same calibration images, of which edgekit keeps some for
-its own checks. The baseline starts from the ONNX file; edgekit's time includes making it. With `--work` a run that was
-interrupted goes on where it stood, and a recipe can be added later.
+is the float network under ONNX Runtime. All are given the same folder of calibration images; where it holds more than
+a recipe takes, edgekit and the baseline draw their own. Edgekit keeps some for its own checks. The baseline starts from
+the ONNX file; edgekit's time includes making it. With `--work` a run that was interrupted goes on where it stood, and a
+recipe can be added later.
 """
 
 from __future__ import annotations
@@ -129,8 +130,10 @@ class Workshop:
 
     def _measure(self, name: str, command: list[str | Path]) -> Usage:
         record, words = self.file(name).with_suffix(".json"), [str(word) for word in command]
+        # A recipe file may have been changed since.
+        words += [path.read_text(encoding="utf-8") for path in map(Path, words) if path.suffix == ".toml"]
         known = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
-        if known.get("command") == words:
+        if known.get("command") == words and self.file(name).exists():
             return Usage(**known["usage"])
         with console.status(f"converting: {name} …"):
             usage = measure(command, self.folder)

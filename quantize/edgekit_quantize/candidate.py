@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgekit.card import InputSpec
 from edgekit_quantize import formats
-from edgekit_quantize.calibration_images import CalibrationImages
+from edgekit_quantize.calibration_images import FEW_IMAGES, CalibrationImages
 from edgekit_quantize.optimize import Calibration, Optimized, calibrated_ranges, optimize
 from edgekit_quantize.quantizer import input_quantization, quantize
 from edgekit_quantize.recipe import Format, Recipe
@@ -19,6 +19,7 @@ from edgekit_quantize.unsupported import naming_nodes
 from edgekit_quantize.verify import Check, Comparison, verify
 
 _UNKNOWN = "Equalization and tuning do not know {}: these, and what depends on them, keep their calibrated ranges."
+_TOO_FEW_TO_TUNE = f"Tuning was left out: it needs {FEW_IMAGES} calibration images, or it learns them by heart."
 _TUNING_LEFT_OUT = (
     "Tuning was left out: on the images held back it was no closer to float. More, and more varied, calibration images "
     "would help."
@@ -51,7 +52,7 @@ class Candidate:
     Attributes:
         recipe: The recipe.
         flatbuffer: The model, without card.
-        check: Against float, on images that the recipe has not seen.
+        check: Against float, on images that the recipe has not seen, unless there are too few to hold any back.
         seconds: Wall time.
         optimized: What was quantized; None unless the format is INT8.
         is_tuned: Whether tuning was carried out and kept.
@@ -82,7 +83,9 @@ def make_candidate(model: FloatModel, recipe: Recipe, seed: int, threads: int) -
 
 def _int8(model: FloatModel, recipe: Recipe, seed: int, threads: int) -> Candidate:
     spec = replace(model.source.input, quantization=input_quantization(model.source.input))
-    optimized = optimize(model.flatbuffer, _calibration(model, spec, seed), recipe)
+    is_too_much = model.images.are_few and recipe.tuning is not None
+    applied = replace(recipe, tuning=None) if is_too_much else recipe
+    optimized = optimize(model.flatbuffer, _calibration(model, spec, seed), applied)
     made = []
     for plan in filter(None, (optimized.tuned, optimized.plan)):
         with naming_nodes(model.source.onnx):
@@ -92,7 +95,9 @@ def _int8(model: FloatModel, recipe: Recipe, seed: int, threads: int) -> Candida
     # Few or monotonous images may teach what does not hold for others.
     best = max(made, key=lambda candidate: candidate.check.sqnr_db)
     notes = [_UNKNOWN.format(", ".join(optimized.unknown))] if optimized.unknown else []
-    if best is not made[0]:
+    if is_too_much:
+        notes.append(_TOO_FEW_TO_TUNE)
+    elif best is not made[0]:
         notes.append(_TUNING_LEFT_OUT)
     return replace(best, notes=tuple(notes))
 

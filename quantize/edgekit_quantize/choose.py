@@ -109,7 +109,7 @@ def choose(
             attempts.append(Attempt(recipe, candidate))
             continue
         drop, outcome = judged(candidate)
-        attempts.append(Attempt(recipe, candidate, drop, f"gate {limit.max_drop:g}: {outcome}"))
+        attempts.append(Attempt(recipe, candidate, drop, f"gate {limit.max_drop:g}: {outcome}, n = {judged.images}"))
         if outcome is Outcome.PASSED:
             return Choice(candidate, tuple(attempts), judged.seen)
     best = max((a.candidate for a in attempts if a.candidate is not None), key=lambda c: c.check.sqnr_db)
@@ -123,6 +123,7 @@ class _Judge:
 
     Attributes:
         seen: How many of them are calibration images.
+        images: How many could be read.
     """
 
     def __init__(self, model: FloatModel, limit: Limit, threads: int) -> None:
@@ -131,7 +132,7 @@ class _Judge:
         self._calibration = {_digest(image) for image in (*model.images.fitting, *model.images.verification)}
         self._seen: set[int] = set()
         self._float_right = self._right(model.flatbuffer, "float")
-        self.seen = len(self._seen)
+        self.seen, self.images = len(self._seen), len(self._float_right)
 
     def __call__(self, candidate: Candidate) -> tuple[Estimate, Outcome]:
         """Drop in points with its interval, and what it means for the limit."""
@@ -170,16 +171,16 @@ def _too_much_lost(model: FloatModel, attempts: Sequence[Attempt], best: Candida
     drops = "; ".join(
         f"{a.recipe.name} {a.drop.value:.2f} ({a.drop.low:.2f} … {a.drop.high:.2f})" for a in attempts if a.drop
     )
-    message = f"The top-1 drop must be at most {limit.max_drop:g} points for certain, got {drops}."
+    passed_over = "".join(f"; {a.recipe.name} {a.note}" for a in attempts if a.candidate is None)
+    message = f"The top-1 drop must be at most {limit.max_drop:g} points for certain, got {drops}{passed_over}."
     optimized = best.optimized
-    if optimized is None:
+    sample = normalize(model.images.verification[:_BLAME_IMAGES], model.source.input)
+    worst = [] if optimized is None else blame(optimized.float_model, optimized.plan, sample)
+    if not worst:
         return GateError(message, "Give more labelled images, or a higher --max-drop.")
-    worst = blame(
-        optimized.float_model, optimized.plan, normalize(model.images.verification[:_BLAME_IMAGES], model.source.input)
-    )
     layers = ", ".join(f"{layer.name} ({layer.share:.0%})" for layer in worst[:_NAMED_LAYERS])
     return GateError(
         message,
-        f"Most of the error of {best.recipe.name} comes from {layers}. "
-        "Give more images, a higher --max-drop, or another recipe.",
+        f"Most of the error of {best.recipe.name}{' before tuning' if best.is_tuned else ''} comes from {layers}. "
+        "Give more images, more --budget, a higher --max-drop, or another recipe.",
     )

@@ -8,11 +8,11 @@ from onnx import helper, numpy_helper
 
 # Between a softmax and the output these only move values.
 _SHAPING = {"Flatten", "Identity", "Reshape", "Squeeze"}
-_PROBABILITIES = {"LogSoftmax", "Softmax"}
+_PROBABILITIES = {"LogSoftmax", "Sigmoid", "Softmax"}
 
 
 def give_logits(model: onnx.ModelProto) -> str | None:
-    """Take a final softmax away, in place: the order of the classes stays, and int8 resolves logits better.
+    """Take a final softmax or sigmoid away, in place: the order of the classes stays, and int8 resolves logits better.
 
     Returns:
         What was removed, for the user; None if there is none.
@@ -26,7 +26,10 @@ def give_logits(model: onnx.ModelProto) -> str | None:
     # Its output keeps its name, now as a plain copy.
     del node.attribute[:]
     removed, node.op_type = node.op_type, "Identity"
-    return f"The final {removed} was left out: the model gives logits, in the same order."
+    note = f"The final {removed} was left out: the model gives logits, in the same order."
+    if removed == "Sigmoid":
+        note += " Edgekit shows the classes as exclusive, although a sigmoid scores each by itself."
+    return note
 
 
 def give_vector(model: onnx.ModelProto) -> None:

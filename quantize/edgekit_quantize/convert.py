@@ -158,6 +158,7 @@ def _prove(model: FloatModel, chosen: Candidate, threads: int) -> Proof | None:
 
 def _warnings(model: FloatModel, choice: Choice, proof: Proof | None) -> Iterator[str]:
     yield from choice.candidate.notes
+    yield from choice.candidate.check.warnings()
     if choice.seen:
         yield (
             f"{choice.seen} of the --evaluation images are calibration images too: the drop they show is too small. "

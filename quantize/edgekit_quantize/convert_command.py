@@ -31,7 +31,10 @@ def _triple(_: click.Context, option: click.Parameter, value: str | None) -> tup
     return numbers[0], numbers[1], numbers[2]
 
 
-@click.command(epilog="The model is checked stage by stage; nothing is written unless every check passes.")
+@click.command(
+    epilog="The model is checked stage by stage. Nothing is written if a check fails; a few calibration images, made "
+    "small, go into the file as golden samples."
+)
 @click.argument("source")
 @click.option("--calibration", required=True, metavar="DIR", help="Folder of typical images, labels not needed.")
 @click.option(
@@ -70,7 +73,7 @@ def _triple(_: click.Context, option: click.Parameter, value: str | None) -> tup
 @click.option("--std", metavar="R,G,B", callback=_triple, help="Likewise.  [default: 0.5]")
 @click.option("--crop", type=float, default=None, help="Likewise: centred part of the image used.  [default: 1.0]")
 @click.option("--labels", default=None, metavar="FILE", help="Likewise: class names, one per line.")
-@click.option("--seed", default=0, show_default=True, help="Of the choice of calibration images.")
+@click.option("--seed", default=0, show_default=True, help="Of the choice of calibration images and of tuning.")
 @click.option("--threads", default=None, type=click.IntRange(1, 256), help="[default: all cores]")
 def command(
     source: str, calibration: str, out: str, onnx_out: str | None, explain_out: str | None, **options: Any
@@ -108,7 +111,10 @@ def command(
     labels = _read_labels(options["labels"])
     if explain_out is not None:
         _check_explainable(explain_out, recipes)
-    for path in filter(None, (out, onnx_out, explain_out)):
+    outputs = {"--out": out, "--onnx": onnx_out, "--explain": explain_out}
+    given = {name: path for name, path in outputs.items() if path is not None}
+    _check_different({"SOURCE": source} | given)
+    for path in given.values():
         check_writable(path)
     limit = _limit(options["max_drop"], options["evaluation"])
 
@@ -119,8 +125,10 @@ def command(
     from edgekit_quantize.source import ForeignOptions
 
     foreign = ForeignOptions(options["mean"], options["std"], options["crop"], labels)
-    if source.endswith(".onnx") and Path(source).is_file() and options["mean"] is None:
-        console.print("[yellow]No --mean given: assuming mean = std = 0.5 (pixels from -1 to 1).[/yellow]")
+    if source.lower().endswith(".onnx") and Path(source).is_file():
+        for name in ("mean", "std"):
+            if options[name] is None:
+                console.print(f"[yellow]No --{name} given: assuming {name} = 0.5.[/yellow]")
     result = convert(
         source,
         images,
@@ -136,6 +144,17 @@ def command(
     files = {out: result.data, onnx_out: result.onnx, explain_out: result.page}
     write_all({path: data for path, data in files.items() if path is not None and data is not None})
     show(result, out)
+
+
+def _check_different(paths: dict[str, str]) -> None:
+    """One file must not take the place of another, least of all of the user's own."""
+    from pathlib import Path
+
+    taken: dict[Path, str] = {}
+    for name, path in paths.items():
+        other = taken.setdefault(Path(path).resolve(), name)
+        if other is not name:
+            raise InputError(f"{name} must be another file than {other}, got {path} for both.")
 
 
 def _check_explainable(explain_out: str, recipes: list[Recipe]) -> None:

@@ -26,6 +26,7 @@ from edgekit_quantize.unsupported import check_operators
 
 OPSET = 18
 _AT_A_TIME = 4
+_LEAST_CLASSES = 2
 # The rules of `rewrite` read operators as they are from here on.
 _OLDEST_OPSET = 13
 
@@ -136,9 +137,16 @@ def import_onnx(source: Path, path: Path) -> Imported:
     note = give_logits(model)
     model = _infer(model, source)
     give_vector(model)
-    output = _shape(model.graph.output[0])
-    if len(output) != 2 or not isinstance(output[1], int):
-        raise InputError(f"{source} must give a class vector (1, classes), got {_describe(model.graph.output[0])}.")
+    result = model.graph.output[0]
+    output = _shape(result)
+    is_float = result.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    if len(output) != 2 or not isinstance(output[1], int) or not is_float:
+        raise InputError(f"{source} must give a float class vector (1, classes), got {_describe(result)}.")
+    if output[1] < _LEAST_CLASSES:
+        raise InputError(
+            f"{source} must give at least {_LEAST_CLASSES} classes, got {_describe(result)}.",
+            "Give a yes-or-no network two outputs, the other one 0.",
+        )
     onnx.save(model, str(path))
     return Imported(shape[2], shape[3], output[1], note)
 

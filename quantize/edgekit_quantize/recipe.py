@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -58,12 +58,12 @@ class Tuning:
 
     steps: int
     batch: int = 8
-    weight_rate: float = 0.006
+    weight_rate: float = 0.003
     bias_rate: float = 0.001
-    range_rate: float = 0.001
+    range_rate: float = 0.03
     label_weight: float = 0.0
     flip: bool = True
-    zoom: float = 0.0
+    zoom: float = 0.3
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.label_weight < math.inf:
@@ -103,6 +103,8 @@ class Recipe:
             raise InputError(f"calibration_images must be at least 1, got {self.calibration_images}.")
         if not 0.0 <= self.equalization <= 1.0:
             raise InputError(f"equalization must be in [0, 1], got {self.equalization}.")
+        if self.format is not Format.INT8 and (self.equalization or self.tuning):
+            raise InputError(f"equalization and tuning must go with format int8, got {self.format}.")
 
 
 def recipe_folder() -> Path:
@@ -132,4 +134,7 @@ def load_recipe(name_or_file: str) -> Recipe:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"The recipe {path} must be TOML, got: {error}.") from error
     recipe: Recipe = from_plain(Recipe, content, f"recipe {path.name}")
+    if path.parent != recipe_folder() and recipe.name in recipe_names():
+        # A changed copy that kept its name: the card must not call it what it no longer is.
+        return replace(recipe, name=f"{path.name}, from {recipe.name}")
     return recipe

@@ -105,7 +105,8 @@ def load_float(text: str) -> tuple[Checkpoint, str]:
 def _from_onnx(path: Path, onnx: Path, options: ForeignOptions) -> Source:
     imported = import_onnx(path, onnx)
     classes = imported.classes
-    labels = options.labels or tuple(f"class {index}" for index in range(classes))
+    named = options.labels
+    labels = tuple(f"class {index}" for index in range(classes)) if named is None else named
     if len(labels) != classes:
         raise InputError(f"--labels must name {classes} classes, one per line, got {len(labels)}.")
     spec = InputSpec(height=imported.height, width=imported.width)

@@ -121,6 +121,34 @@ def test_an_onnx_that_is_no_image_classifier(tmp_path, photos, capsys, shape, ki
     refused(capsys, tmp_path, 2, *words, source=path, photos=photos)
 
 
+@pytest.mark.parametrize(
+    ("shape", "kind", "words"),
+    [((1, 1), TensorProto.FLOAT, "at least 2 classes"), ((1, 4), TensorProto.INT64, "float class vector")],
+)
+def test_an_answer_that_is_no_vector_of_scores(tmp_path, photos, capsys, shape, kind, words):
+    image = helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 3, 32, 32))
+    answer = helper.make_tensor_value_info("y", kind, shape)
+    sizes = {"axes": helper.make_tensor("axes", TensorProto.INT64, [2], [2, 3])}
+    nodes = [helper.make_node("ReduceMean", ["x", "axes"], ["m"], keepdims=0)]
+    weight = helper.make_tensor("w", TensorProto.FLOAT, [3, shape[1]], [0.1] * 3 * shape[1])
+    nodes.append(helper.make_node("MatMul", ["m", "w"], ["z"]))
+    nodes.append(helper.make_node("Cast", ["z"], ["y"], to=kind))
+    graph = helper.make_graph(nodes, "g", [image], [answer], [sizes["axes"], weight])
+    path = tmp_path / "odd.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), str(path))
+    refused(capsys, tmp_path, 2, words, source=path, photos=photos)
+
+
+def test_no_file_takes_the_place_of_another(tmp_path, photos, capsys, onnx_file):
+    before = onnx_file.read_bytes()
+    refused(
+        capsys, tmp_path, 2, "--onnx must be another file", source=onnx_file, photos=photos, more=("--onnx", onnx_file)
+    )
+    same = ("--onnx", tmp_path / "out" / "m.tflite")
+    refused(capsys, tmp_path, 2, "other", "--out", source=onnx_file, photos=photos, more=same)
+    assert onnx_file.read_bytes() == before
+
+
 def test_files_that_are_not_what_they_say(tmp_path, photos, capsys):
     noise = tmp_path / "noise.onnx"
     noise.write_bytes(b"\x00 not a model " * 50)

@@ -119,3 +119,12 @@ def test_numbers_that_are_no_limit(convert, photos, capsys, option, value):
     assert code == 2
     assert f"{option} must be" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_a_few_images_are_not_learned_by_heart(checkpoint_file, tmp_path, capsys):
+    few = write_folder(tmp_path / "few", per_class=5, seed=8)
+    out = tmp_path / "m.tflite"
+    assert run(["convert", str(checkpoint_file), "--calibration", str(few), "--out", str(out)]) == 0
+    told = " ".join(capsys.readouterr().err.split())
+    assert "Tuning was left out: it needs 32 calibration images" in told
+    assert "Only 15 calibration images" in told

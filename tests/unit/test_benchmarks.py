@@ -103,12 +103,15 @@ def test_other_answers_are_counted():
 
 def test_a_file_is_made_again_only_by_another_command(tmp_path):
     workshop = quantization.open_workshop("x", {}, str(tmp_path), tmp_path)
-    count = "import pathlib; p = pathlib.Path('runs'); p.write_text((p.read_text() if p.exists() else '') + 'x')"
+    count = "import pathlib; pathlib.Path('a.tflite').touch(); open('runs', 'a').write('x')"
     first = workshop._measure("a", [sys.executable, "-c", count])
     assert workshop._measure("a", [sys.executable, "-c", count]) == first
     assert (tmp_path / "runs").read_text() == "x"
     workshop._measure("a", [sys.executable, "-c", count + "  # other"])
     assert (tmp_path / "runs").read_text() == "xx"
+    (tmp_path / "a.tflite").unlink()
+    workshop._measure("a", [sys.executable, "-c", count + "  # other"])
+    assert (tmp_path / "runs").read_text() == "xxx"
 
 
 def test_the_ratio_is_that_of_the_medians():

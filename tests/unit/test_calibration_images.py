@@ -6,7 +6,7 @@ import pytest
 
 from edgekit.card import InputSpec
 from edgekit.errors import InputError
-from edgekit.images import ArraySet, labelled_folder, unlabelled_folder
+from edgekit.images import ArraySet, FileSet, labelled_folder, unlabelled_folder
 from edgekit_quantize import calibration_images
 from edgekit_quantize.calibration_images import read_calibration_images
 
@@ -129,7 +129,18 @@ def test_the_same_image_again_and_again_is_refused(pixels):
         read_calibration_images(array_set(pixels, [3] * 50), SPEC, LABELS, 500, 0)
 
 
-def test_drawing_reads_the_end_of_a_file_only(pixels, tmp_path, monkeypatch):
+def test_uncompressed_pictures_with_the_same_border_are_told_apart(tmp_path):
+    """A BMP ends with its first rows."""
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 64, 64, 3), np.uint8)
+    pixels[:, :32] = 255
+    paths = [tmp_path / f"{number}.bmp" for number in range(len(pixels))]
+    for path, image in zip(paths, pixels, strict=True):
+        cv2.imwrite(str(path), image)
+    images = FileSet(tuple(paths), np.zeros(len(paths), np.int64), ())
+    assert len(calibration_images._draw(images, 20, 0)) == 20
+
+
+def test_drawing_decodes_what_is_drawn_only(pixels, tmp_path, monkeypatch):
     images = file_set(tmp_path / "all", pixels, range(len(pixels)))
     decoded = []
     original = type(images).image

@@ -179,13 +179,16 @@ def test_a_factor_stays_where_somebody_else_would_see_it(shared):
     assert "Mul" in rewritten(made)
 
 
-@pytest.mark.parametrize("kind", ["Softmax", "LogSoftmax"])
+@pytest.mark.parametrize("kind", ["Softmax", "LogSoftmax", "Sigmoid"])
 @pytest.mark.parametrize("behind", [[], [node("Flatten", "p")]])
 def test_a_final_softmax_is_left_out(kind, behind):
     shape = (1, 5, 1, 1) if behind else (1, 5)
-    made = model([node("Relu", "x", to="r"), node(kind, "r", to="p" if behind else "y", axis=1), *behind], shape=shape)
+    axis = {} if kind == "Sigmoid" else {"axis": 1}
+    made = model([node("Relu", "x", to="r"), node(kind, "r", to="p" if behind else "y", **axis), *behind], shape=shape)
     before = [dim.dim_value for dim in made.graph.output[0].type.tensor_type.shape.dim]
-    assert kind in give_logits(made)
+    note = give_logits(made)
+    assert kind in note
+    assert ("exclusive" in note) == (kind == "Sigmoid")
     image = rng.normal(size=shape).astype(np.float32)
     np.testing.assert_array_equal(run(made, image).ravel(), np.maximum(image, 0).ravel())
     assert list(run(made, image).shape) == before
