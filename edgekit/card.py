@@ -261,7 +261,11 @@ def _dataclass_from(kind: Any, value: Any, where: str) -> Any:
     hints = typing.get_type_hints(kind)
     names = {f.name: f for f in dataclasses.fields(kind)}
     if unknown := sorted(value.keys() - names.keys()):
-        raise InputError(f"{where} must hold only known keys, got {', '.join(unknown)}.", "Update edgekit.")
+        known = ", ".join(names)
+        raise InputError(
+            f"{where} must hold only known keys, got {', '.join(unknown)}.",
+            f"Known are {known}; a newer edgekit may know more.",
+        )
     missing = sorted(
         name
         for name, f in names.items()

@@ -47,9 +47,10 @@ def sanity_warnings(images: CalibrationImages, spec: InputSpec) -> Iterator[str]
         spec: The network's input.
     """
     if images.are_few:
+        images_used = "1 calibration image" if images.count == 1 else f"{images.count} calibration images"
         yield (
-            f"Only {images.count} calibration images: ranges are little more than guesses, and the check "
-            "saw the same images; take 100 or more."
+            f"Only {images_used}: ranges are little more than guesses, and the check saw the same images; "
+            "take 100 or more."
         )
     if images.duplicates:
         yield (

@@ -88,7 +88,9 @@ def read_calibration_images(
         places[digest].append(index)
     readable = sum(map(len, places.values()))
     if len(crops) == 1 < readable:
-        raise InputError(f"Calibration images must differ, got {readable} identical ones.")
+        raise InputError(
+            f"Calibration images must differ, got {readable} identical ones.", "Take 100 or more typical images."
+        )
     ordered = sorted(crops)[:most]
     few = len(ordered) < FEW_IMAGES
     held_back = 0 if few else min(len(ordered) // 5, VERIFY_IMAGES)

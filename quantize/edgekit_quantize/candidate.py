@@ -21,8 +21,8 @@ from edgekit_quantize.verify import Check, Comparison, verify
 _UNKNOWN = "Equalization and tuning do not know {}: these, and what depends on them, keep their calibrated ranges."
 _TOO_FEW_TO_TUNE = f"Tuning was left out: it needs {FEW_IMAGES} calibration images, or it learns them by heart."
 _TUNING_LEFT_OUT = (
-    "Tuning was left out: on the images held back it was no closer to float. More, and more varied, calibration images "
-    "would help."
+    "Tuning was left out: on the images held back it was no closer to float. More steps, or more and more varied "
+    "calibration images, would help."
 )
 
 

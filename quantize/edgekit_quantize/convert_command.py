@@ -144,6 +144,8 @@ def command(
     files = {out: result.data, onnx_out: result.onnx, explain_out: result.page}
     write_all({path: data for path, data in files.items() if path is not None and data is not None})
     show(result, out)
+    if explain_out is not None:
+        console.print(f"Layer by layer: {explain_out}", markup=False)
 
 
 def _check_different(paths: dict[str, str]) -> None:

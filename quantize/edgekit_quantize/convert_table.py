@@ -19,7 +19,8 @@ _SKIPPED_SHOWN = 10
 
 def show(result: Conversion, out: str) -> None:
     """Print the recipes if several were tried, the stages with their checks, and what the user should know."""
-    if len(result.choice.attempts) > 1:
+    attempts = result.choice.attempts
+    if len(attempts) > 1 or attempts[0].drop is not None:
         console.print(_recipes(result))
     console.print(_stages(result, out))
     for line in result.warnings:
@@ -56,7 +57,7 @@ def _recipes(result: Conversion) -> Table:
             "" if candidate is None else f"{candidate.seconds:.1f}",
             "" if candidate is None else _distance(candidate.check),
             _drop(attempt),
-            "chosen" if chosen else attempt.note,
+            ", ".join(filter(None, ("chosen" if chosen else "", attempt.note))),
             style="bold" if chosen else "",
         )
     return table

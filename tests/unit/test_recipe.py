@@ -47,3 +47,5 @@ def test_a_changed_copy_is_not_called_what_it_no_longer_is(tmp_path):
 def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(InputError, match="int8-minmax"):
         load_recipe("int7")
+    with pytest.raises(InputError, match=r"mine\.toml must be a file"):
+        load_recipe("mine.toml")

@@ -17,6 +17,8 @@ from edgekit_quantize.report.wording import number
 _MUCH_SATURATED = 0.01
 _POOR_WEIGHTS_DB = 25.0
 _LITTLE_USED = 1.0 / 3.0
+# Twice the default; no network was seen to gain from more.
+_MANY_STEPS = 600
 # The part of the values that a range ought to be made for.
 _BULK = 0.999
 
@@ -127,6 +129,8 @@ def _remedy(reason: Cause, recipe: Recipe) -> str:
             return "Set a lower equalization in the recipe: it leaves the next layer's weights uneven."
         case Cause.LEVELS if recipe.tuning is None:
             return "Take --recipe int8: it tunes weights until the answers are those of the float network."
+        case Cause.LEVELS if recipe.tuning.steps >= _MANY_STEPS:
+            return "Nothing: what is left is the rounding of eight bits itself."
         case Cause.LEVELS:
             return "Set more tuning steps in the recipe, or take --recipe int8-qat, which trains for int8."
 
