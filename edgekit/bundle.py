@@ -17,7 +17,6 @@ from pathlib import Path
 
 from edgekit.card import Card
 from edgekit.errors import InputError
-from edgekit.files import write_whole
 
 CARD_NAME = "edgekit.json"
 LABELS_NAME = "labels.txt"
@@ -58,11 +57,6 @@ def seal(flatbuffer: bytes, card: Card, images: dict[str, bytes]) -> bytes:
             info.external_attr = 0o644 << 16
             archive.writestr(info, data)
     return buffer.getvalue()
-
-
-def write(path: str | Path, data: bytes) -> None:
-    """Write a sealed model; the file is either whole or untouched."""
-    write_whole(path, data)
 
 
 def read(path: str | Path) -> Bundle:

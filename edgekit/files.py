@@ -48,7 +48,7 @@ def write_whole(target: str | Path, data: bytes | str) -> None:
 
 
 def write_all(contents: Mapping[str | Path, bytes | str]) -> None:
-    """Write several files: no target is touched before all of the data is on the disk.
+    """Write several files: no target is touched before all of the data is written.
 
     Raises:
         InputError: A folder cannot be written or the disk is full.

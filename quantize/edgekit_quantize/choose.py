@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -129,10 +129,12 @@ class _Judge:
     def __init__(self, model: FloatModel, limit: Limit, threads: int) -> None:
         self._spec, self._limit, self._threads = model.source.input, limit, threads
         self._targets = targets_by_name(limit.images, model.source.labels)
-        self._calibration = {_digest(image) for image in (*model.images.fitting, *model.images.verification)}
-        self._seen: set[int] = set()
-        self._float_right = self._right(model.flatbuffer, "float")
-        self.seen, self.images = len(self._seen), len(self._float_right)
+        calibration = {_digest(image) for image in (*model.images.fitting, *model.images.verification)}
+        seen: list[bool] = []
+        self._float_right = self._right(
+            model.flatbuffer, "float", lambda pixels: seen.append(_digest(pixels) in calibration)
+        )
+        self.seen, self.images = sum(seen), len(seen)
 
     def __call__(self, candidate: Candidate) -> tuple[Estimate, Outcome]:
         """Drop in points with its interval, and what it means for the limit."""
@@ -140,14 +142,14 @@ class _Judge:
         drop = paired_drop(paired_counts(self._float_right, right))
         return drop, judge(drop, self._limit.max_drop, len(right)).outcome
 
-    def _right(self, flatbuffer: bytes, name: str) -> NDArray[np.bool_]:
+    def _right(self, flatbuffer: bytes, name: str, look: Callable[[Image], None] = lambda _: None) -> NDArray[np.bool_]:
+        """Which images are answered right; each is shown to `look` as well."""
         network = PixelNetwork(Network(flatbuffer, self._threads), self._spec)
         prepared = tracked(f"judge {name}", Prepared(self._limit.images, self._spec), len(self._targets))
         right = []
         for index, pixels in prepared:
             right.append(network.logits(pixels).argmax() == self._targets[index])
-            if _digest(pixels) in self._calibration:
-                self._seen.add(index)
+            look(pixels)
         return np.asarray(right)
 
 

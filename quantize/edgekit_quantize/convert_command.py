@@ -141,8 +141,8 @@ def command(
         budget=60.0 * options["budget"],
         limit=limit,
     )
-    files = {out: result.data, onnx_out: result.onnx, explain_out: result.page}
-    write_all({path: data for path, data in files.items() if path is not None and data is not None})
+    contents: dict[str, bytes | str] = {"--out": result.data, "--onnx": result.onnx, "--explain": result.page or ""}
+    write_all({path: contents[name] for name, path in given.items()})
     show(result, out)
     if explain_out is not None:
         console.print(f"Layer by layer: {explain_out}", markup=False)
@@ -155,7 +155,7 @@ def _check_different(paths: dict[str, str]) -> None:
     taken: dict[Path, str] = {}
     for name, path in paths.items():
         other = taken.setdefault(Path(path).resolve(), name)
-        if other is not name:
+        if other != name:
             raise InputError(f"{name} must be another file than {other}, got {path} for both.")
 
 

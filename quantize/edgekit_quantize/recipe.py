@@ -125,10 +125,11 @@ def load_recipe(name_or_file: str) -> Recipe:
     Raises:
         InputError: No such recipe, not TOML, an unknown or missing key, a wrong value.
     """
-    path = Path(name_or_file) if name_or_file.endswith(".toml") else recipe_folder() / f"{name_or_file}.toml"
-    if name_or_file.endswith(".toml") and not path.is_file():
-        raise InputError(f"The recipe {path} must be a file, got nothing there.")
+    is_file_name = name_or_file.endswith(".toml")
+    path = Path(name_or_file) if is_file_name else recipe_folder() / f"{name_or_file}.toml"
     if not path.is_file():
+        if is_file_name:
+            raise InputError(f"The recipe {path} must be a file, got nothing there.")
         names = ", ".join(recipe_names())
         raise InputError(f"The recipe must be one of {names} or a .toml file, got {name_or_file!r}.")
     try:

@@ -105,8 +105,9 @@ def load_float(text: str) -> tuple[Checkpoint, str]:
 def _from_onnx(path: Path, onnx: Path, options: ForeignOptions) -> Source:
     imported = import_onnx(path, onnx)
     classes = imported.classes
-    named = options.labels
-    labels = tuple(f"class {index}" for index in range(classes)) if named is None else named
+    labels = options.labels
+    if labels is None:
+        labels = tuple(f"class {index}" for index in range(classes))
     if len(labels) != classes:
         raise InputError(f"--labels must name {classes} classes, one per line, got {len(labels)}.")
     spec = InputSpec(height=imported.height, width=imported.width)

@@ -128,12 +128,12 @@ def test_an_onnx_that_is_no_image_classifier(tmp_path, photos, capsys, shape, ki
 def test_an_answer_that_is_no_vector_of_scores(tmp_path, photos, capsys, shape, kind, words):
     image = helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 3, 32, 32))
     answer = helper.make_tensor_value_info("y", kind, shape)
-    sizes = {"axes": helper.make_tensor("axes", TensorProto.INT64, [2], [2, 3])}
+    axes = helper.make_tensor("axes", TensorProto.INT64, [2], [2, 3])
     nodes = [helper.make_node("ReduceMean", ["x", "axes"], ["m"], keepdims=0)]
     weight = helper.make_tensor("w", TensorProto.FLOAT, [3, shape[1]], [0.1] * 3 * shape[1])
     nodes.append(helper.make_node("MatMul", ["m", "w"], ["z"]))
     nodes.append(helper.make_node("Cast", ["z"], ["y"], to=kind))
-    graph = helper.make_graph(nodes, "g", [image], [answer], [sizes["axes"], weight])
+    graph = helper.make_graph(nodes, "g", [image], [answer], [axes, weight])
     path = tmp_path / "odd.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), str(path))
     refused(capsys, tmp_path, 2, words, source=path, photos=photos)

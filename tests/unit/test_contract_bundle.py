@@ -11,6 +11,7 @@ from support import tiny_model
 
 from edgekit import bundle
 from edgekit.errors import InputError
+from edgekit.files import write_whole
 from edgekit.runtime import Network
 
 FUZZ_SEED = 20261122
@@ -18,7 +19,7 @@ FUZZ_SEED = 20261122
 
 def test_zip_tail_is_readable_by_the_standard_library(tmp_path):
     path = tmp_path / "model.tflite"
-    path.write_bytes(tiny_model.sealed())
+    write_whole(path, tiny_model.sealed())
     with zipfile.ZipFile(path) as archive:
         assert archive.testzip() is None
         assert set(archive.namelist()) == {"edgekit.json", "labels.txt"} | {f"golden/{i}.png" for i in range(3)}
@@ -52,7 +53,7 @@ def test_parse_gives_back_what_was_sealed():
 
 def test_write_then_read(tmp_path):
     path = tmp_path / "sub" / "model.tflite"
-    bundle.write(path, tiny_model.sealed())
+    write_whole(path, tiny_model.sealed())
     assert bundle.read(path).data == tiny_model.sealed()
     assert [entry.name for entry in path.parent.iterdir()] == ["model.tflite"]
 
