@@ -50,7 +50,7 @@ def write_variants(recipe: str, folder: Path) -> dict[str, str]:
             continue
         path = folder / f"{variant.replace('/', '-').replace(' ', '-')}.toml"
         path.write_text(to_toml(content), encoding="utf-8")
-        parsed = replace(load_recipe(str(path)), name=recipe)
+        parsed = replace(load_recipe(str(path)), name=recipe, sha256=seen[0].sha256)
         if parsed not in seen:
             seen.append(parsed)
             written[f"{recipe}, {variant}"] = str(path)

@@ -17,7 +17,7 @@ from typing import Any
 
 from edgekit.errors import InputError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class Resize(StrEnum):
@@ -110,7 +110,9 @@ class Provenance:
 
     Attributes:
         tools: Package name to version.
-        recipe: Name of the quantization recipe.
+        recipe: Name of the quantization recipe, or of the user's own recipe file.
+        recipe_sha256: Hash of the recipe file.
+        is_tuned: Whether weights and ranges were tuned. A recipe's tuning is left out where it did not help.
         seed: Seed of everything random.
         reference_sha256: Hash of the float checkpoint or ONNX file.
         calibration_sha256: Hash over the sorted SHA-256 of each calibration image's pixels.
@@ -119,6 +121,8 @@ class Provenance:
 
     tools: dict[str, str]
     recipe: str
+    recipe_sha256: str
+    is_tuned: bool
     seed: int
     reference_sha256: str
     calibration_sha256: str

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekit.card import Measurement
 from edgekit.errors import GateError
 from edgekit.images import ImageSet, Prepared
 from edgekit.preprocess import Image, normalize
@@ -48,13 +49,22 @@ class Attempt:
         recipe: The recipe.
         candidate: What it made; None if passed over.
         drop: Top-1 lost on the labelled images, in points; None without any.
+        images: How many labelled images that was measured on.
         note: Why it was passed over, or what the labels say.
     """
 
     recipe: Recipe
     candidate: Candidate | None
     drop: Estimate | None = None
+    images: int = 0
     note: str = ""
+
+    def measurements(self) -> tuple[Measurement, ...]:
+        """What the labelled images say, for the model card."""
+        if self.drop is None:
+            return ()
+        name = f"top-1 drop, {self.recipe.format} against float TFLite"
+        return (Measurement(name, round(self.drop.value, 2), "points", self.images),)
 
 
 @dataclass(frozen=True)
@@ -70,6 +80,10 @@ class Choice:
     candidate: Candidate
     attempts: tuple[Attempt, ...]
     seen: int = 0
+
+    def measurements(self) -> tuple[Measurement, ...]:
+        """What the labelled images say of the chosen one, for the model card."""
+        return next(attempt.measurements() for attempt in self.attempts if attempt.candidate is self.candidate)
 
 
 def choose(
@@ -109,7 +123,8 @@ def choose(
             attempts.append(Attempt(recipe, candidate))
             continue
         drop, outcome = judged(candidate)
-        attempts.append(Attempt(recipe, candidate, drop, f"gate {limit.max_drop:g}: {outcome}, n = {judged.images}"))
+        note = f"gate {limit.max_drop:g}: {outcome}, n = {judged.images}"
+        attempts.append(Attempt(recipe, candidate, drop, judged.images, note))
         if outcome is Outcome.PASSED:
             return Choice(candidate, tuple(attempts), judged.seen)
     best = max((a.candidate for a in attempts if a.candidate is not None), key=lambda c: c.check.sqnr_db)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekit.card import Measurement
 from edgekit.images import ImageSet
 from edgekit.preprocess import normalize
 from edgekit.progress import console
@@ -102,17 +103,8 @@ def convert(
         with _stage("prove", seconds):
             proof = _prove(model, chosen, threads)
         with _stage("seal", seconds), console.status("seal …"):
-            data = seal(
-                chosen.flatbuffer,
-                model.source,
-                model.images,
-                chosen.recipe,
-                model.comparisons,
-                chosen.check,
-                name=name,
-                seed=seed,
-                proof=proof,
-            )
+            measurements = _measurements(model, choice, proof)
+            data = seal(model.source, model.images, chosen, measurements, name=name, seed=seed)
         page = None
         if explain:
             with _stage("explain", seconds):
@@ -154,6 +146,15 @@ def _prove(model: FloatModel, chosen: Candidate, threads: int) -> Proof | None:
         return None
     spec = replace(model.source.input, quantization=chosen.check.input)
     return prove(chosen.flatbuffer, spec, model.images.verification, threads)
+
+
+def _measurements(model: FloatModel, choice: Choice, proof: Proof | None) -> tuple[Measurement, ...]:
+    return (
+        *(comparison.measurement() for comparison in model.comparisons),
+        *choice.candidate.check.measurements(),
+        *choice.measurements(),
+        *(() if proof is None else proof.measurements()),
+    )
 
 
 def _warnings(model: FloatModel, choice: Choice, proof: Proof | None) -> Iterator[str]:

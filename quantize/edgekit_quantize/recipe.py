@@ -1,10 +1,11 @@
-"""Recipes: named, commented TOML files that say how a float network becomes int8."""
+"""Recipes: commented TOML files that say how a float network becomes int8."""
 
 from __future__ import annotations
 
+import hashlib
 import math
 import tomllib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -77,11 +78,10 @@ class Tuning:
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """A parsed recipe.
+class RecipeFile:
+    """What a recipe's file holds.
 
     Attributes:
-        name: Stands in the model card.
         description: One line for `--help` and error messages.
         format: What the file holds. The keys below but for `calibration_images` matter to INT8 only.
         calibration_images: At most so many are used, drawn with the seed.
@@ -90,7 +90,6 @@ class Recipe:
         tuning: None: none.
     """
 
-    name: str
     description: str
     format: Format
     calibration_images: int
@@ -105,6 +104,19 @@ class Recipe:
             raise InputError(f"equalization must be in [0, 1], got {self.equalization}.")
         if self.format is not Format.INT8 and (self.equalization or self.tuning):
             raise InputError(f"equalization and tuning must go with format int8, got {self.format}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(RecipeFile):
+    """A recipe, with what the model card says of it.
+
+    Attributes:
+        name: Of a shipped recipe, as the user gives it; of a user's own, the name of its file, such as "mine.toml".
+        sha256: Of the file.
+    """
+
+    name: str
+    sha256: str
 
 
 def recipe_folder() -> Path:
@@ -132,12 +144,10 @@ def load_recipe(name_or_file: str) -> Recipe:
             raise InputError(f"The recipe {path} must be a file, got nothing there.")
         names = ", ".join(recipe_names())
         raise InputError(f"The recipe must be one of {names} or a .toml file, got {name_or_file!r}.")
+    data = path.read_bytes()
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(data.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"The recipe {path} must be TOML, got: {error}.") from error
-    recipe: Recipe = from_plain(Recipe, content, f"recipe {path.name}")
-    if path.parent != recipe_folder() and recipe.name in recipe_names():
-        # A changed copy that kept its name: the card must not call it what it no longer is.
-        return replace(recipe, name=f"{path.name}, from {recipe.name}")
-    return recipe
+    held: RecipeFile = from_plain(RecipeFile, content, f"recipe {path.name}")
+    return Recipe(**vars(held), name=Path(name_or_file).name, sha256=hashlib.sha256(data).hexdigest())

@@ -102,9 +102,10 @@ class Check:
     def warnings(self) -> Iterator[str]:
         """Whether the file is far from its float network."""
         if self.sqnr_db < _LEAST_SQNR_DB or self.agreement < _LEAST_AGREEMENT:
+            see_why = "See why with --explain, and measure" if self.format is Format.INT8 else "Measure"
             yield (
                 f"This file is far from its float network: {self.sqnr_db:.1f} dB, same top-1 on {self.agreement:.0%} "
-                f"of {self.images} images. See why with --explain, and measure the loss with edgekit report."
+                f"of {self.images} images. {see_why} the loss with edgekit report."
             )
 
 

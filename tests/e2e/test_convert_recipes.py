@@ -26,14 +26,15 @@ def quick_int8(tmp_path):
     text = (recipe_folder() / "int8.toml").read_text()
     path = tmp_path / "quick.toml"
     steps = next(line for line in text.splitlines() if line.startswith("steps"))
-    path.write_text(text.replace(steps, "steps = 10").replace('name = "int8"', 'name = "quick"'))
+    path.write_text(text.replace(steps, "steps = 10"))
     return path
 
 
 def test_a_changed_copy_of_a_recipe(convert, quick_int8):
     code, out = convert("--recipe", str(quick_int8))
     assert code == 0
-    assert bundle.read(out).card.provenance.recipe == "quick"
+    provenance = bundle.read(out).card.provenance
+    assert (provenance.recipe, provenance.is_tuned) == ("quick.toml", True)
 
 
 def test_tuning_that_does_harm_is_left_out(convert, quick_int8, capsys):
@@ -45,6 +46,7 @@ def test_tuning_that_does_harm_is_left_out(convert, quick_int8, capsys):
     assert code == 0
     assert "Tuning was left out" in " ".join(capsys.readouterr().err.split())
     spoilt = bundle.read(out)
+    assert not spoilt.card.provenance.is_tuned
     quick_int8.write_text(text[: text.index("[tuning]")])
     convert("--recipe", str(quick_int8))
     assert bundle.read(out).card.flatbuffer_sha256 == spoilt.card.flatbuffer_sha256
@@ -58,7 +60,7 @@ def test_auto_keeps_the_closest_within_its_budget(convert, capsys, monkeypatch, 
     assert "Recipes tried" in told
     assert "chosen" in told
     # Tuning by ten steps is closer to float than bare ranges: measured 3 dB on this network.
-    assert bundle.read(out).card.provenance.recipe == "quick"
+    assert bundle.read(out).card.provenance.recipe == "quick.toml"
 
 
 def test_auto_without_time_takes_the_first_recipe(convert, capsys):
@@ -81,8 +83,10 @@ def test_the_first_recipe_that_keeps_the_limit_is_taken(convert, photos, capsys)
 
 def test_evaluation_on_other_images_is_not_complained_about(convert, tmp_path, capsys):
     others = write_folder(tmp_path / "others", per_class=10, seed=8)
-    code, _ = convert("--recipe", "int8-minmax", "--max-drop", "100", "--evaluation", str(others))
+    code, out = convert("--recipe", "int8-minmax", "--max-drop", "100", "--evaluation", str(others))
     assert code == 0
+    (drop,) = (m for m in bundle.read(out).card.measurements if m.name.startswith("top-1 drop"))
+    assert (drop.unit, drop.images) == ("points", 30)
     assert "calibration images too" not in " ".join(capsys.readouterr().err.split())
 
 

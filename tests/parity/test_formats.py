@@ -20,6 +20,7 @@ from edgekit.runtime import Kernels, Network, check_card
 from edgekit.train.checkpoint import load
 from edgekit_quantize.calibrate import Range, collect
 from edgekit_quantize.calibration_images import CalibrationImages
+from edgekit_quantize.candidate import Candidate
 from edgekit_quantize.formats import format_of, make
 from edgekit_quantize.graph import Graph, name_of, pack, unpack
 from edgekit_quantize.inference import PixelNetwork
@@ -233,7 +234,8 @@ def sealed_files(tmp_path_factory, models, spec, pixels, reference, converted, c
         check = verify(model, kind, spec, pixels, reference, 1)
         assert check.sqnr_db > LEAST_SQNR_DB[kind]
         files[kind] = folder / f"{kind}.tflite"
-        files[kind].write_bytes(seal(model, source, images, load_recipe(kind), (), check, name="tiny", seed=0))
+        candidate = Candidate(load_recipe(kind), model, check, 0.0)
+        files[kind].write_bytes(seal(source, images, candidate, check.measurements(), name="tiny", seed=0))
     return files
 
 

@@ -152,7 +152,7 @@ def card_for(spec: InputSpec, classes: int = 5, **changes) -> Card:
         input=spec,
         output=OutputSpec(classes, Quantization(float(np.float32(12.0 / 255.0)), 0)),
         labels=labels(classes),
-        provenance=Provenance({"edgekit": "test"}, "int8", 0, "0" * 64, "0" * 64, 1),
+        provenance=Provenance({"edgekit": "test"}, "int8", "0" * 64, False, 0, "0" * 64, "0" * 64, 1),
     )
     return replace(plain, **changes)
 

@@ -52,7 +52,8 @@ def make_checkpoint(weights: np.ndarray = WEIGHTS, labels: tuple[str, ...] = LAB
 
 
 def make_card(labels: tuple[str, ...] = LABELS, reference: str = "", *, is_float: bool = False) -> Card:
-    provenance = Provenance({"edgekit": "0"}, "hand-made", 0, reference, hashlib.sha256(b"none").hexdigest(), 10)
+    none = hashlib.sha256(b"none").hexdigest()
+    provenance = Provenance({"edgekit": "0"}, "hand-made", none, False, 0, reference, none, 10)
     measurement = Measurement("logits SQNR, int8 against float TFLite", 40.0, "dB", 10)
     return Card(
         name="colours",

@@ -31,7 +31,7 @@ def test_toml_is_read_back_as_it_was():
 
 
 def test_variants_are_valid_and_each_differs_from_all_others(tmp_path, monkeypatch):
-    recipe = {"name": "r", "description": "d", "format": "int8", "calibration_images": 9, "activation_range": "mse"}
+    recipe = {"description": "d", "format": "int8", "calibration_images": 9, "activation_range": "mse"}
     (tmp_path / "r.toml").write_text(ablation.to_toml(recipe | {"tuning": {"steps": 10}}))
     monkeypatch.setattr("edgekit_quantize.recipe.recipe_folder", lambda: tmp_path)
     monkeypatch.setattr(ablation, "recipe_folder", lambda: tmp_path)

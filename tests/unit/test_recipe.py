@@ -1,9 +1,12 @@
 """Recipes: the shipped ones load, a user's own is checked."""
 
+import hashlib
+import shutil
+
 import pytest
 
 from edgekit.errors import InputError
-from edgekit_quantize.recipe import RangeRule, load_recipe, recipe_names
+from edgekit_quantize.recipe import RangeRule, load_recipe, recipe_folder, recipe_names
 
 
 def test_every_shipped_recipe_loads_under_its_own_name():
@@ -14,15 +17,16 @@ def test_every_shipped_recipe_loads_under_its_own_name():
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("name = ", "must be TOML"),
-        ('name = "x"', "must hold calibration_images, description, format"),
+        ("description = ", "must be TOML"),
+        ('description = "x"', "must hold calibration_images, format, got description"),
+        ('name = "mine"\ndescription = ""', "only known keys, got name"),
         (
-            'name="x"\ndescription=""\nformat="int8"\nactivation_range="mse"\ncalibration_images=9\nfoo=1',
+            'description=""\nformat="int8"\nactivation_range="mse"\ncalibration_images=9\nfoo=1',
             "only known keys, got foo",
         ),
-        ('name="x"\ndescription=""\nformat="int8"\nactivation_range="best"\ncalibration_images=9', "must be one of"),
-        ('name="x"\ndescription=""\nformat="int8"\nactivation_range="mse"\ncalibration_images=0', "at least 1"),
-        ('name="x"\ndescription=""\nformat="fp16"\ncalibration_images=9\nequalization=0.5', "go with format int8"),
+        ('description=""\nformat="int8"\nactivation_range="best"\ncalibration_images=9', "must be one of"),
+        ('description=""\nformat="int8"\nactivation_range="mse"\ncalibration_images=0', "at least 1"),
+        ('description=""\nformat="fp16"\ncalibration_images=9\nequalization=0.5', "go with format int8"),
     ],
 )
 def test_a_wrong_recipe_is_refused_in_one_clear_line(tmp_path, text, complaint):
@@ -34,14 +38,19 @@ def test_a_wrong_recipe_is_refused_in_one_clear_line(tmp_path, text, complaint):
 
 def test_a_users_own_recipe(tmp_path):
     path = tmp_path / "mine.toml"
-    path.write_text('name="mine"\ndescription="d"\nformat="int8"\nactivation_range="minmax"\ncalibration_images=9')
+    path.write_text('description="d"\nformat="int8"\nactivation_range="minmax"\ncalibration_images=9')
     assert load_recipe(str(path)).activation_range is RangeRule.MINMAX
 
 
-def test_a_changed_copy_is_not_called_what_it_no_longer_is(tmp_path):
-    path = tmp_path / "mine.toml"
-    path.write_text('name="int8"\ndescription="d"\nformat="int8"\ncalibration_images=9')
-    assert load_recipe(str(path)).name == "mine.toml, from int8"
+@pytest.mark.parametrize("file", ["mine.toml", "int8.toml"])
+def test_a_users_own_recipe_is_called_as_its_file(tmp_path, file):
+    path = tmp_path / file
+    shutil.copy(recipe_folder() / "int8.toml", path)
+    copy, shipped = load_recipe(str(path)), load_recipe("int8")
+    assert copy.name == file
+    assert copy.sha256 == shipped.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    path.write_text(path.read_text().replace("steps = 300", "steps = 30"))
+    assert load_recipe(str(path)).sha256 != shipped.sha256
 
 
 def test_an_unknown_name_lists_the_known_ones():
