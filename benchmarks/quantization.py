@@ -6,17 +6,17 @@ Every file is made by a command of its own, as a user would make it, and run by 
 is the float network under ONNX Runtime. All are given the same folder of calibration images; where it holds more than
 a recipe takes, edgekit and the baseline draw their own. Edgekit keeps some for its own checks. The baseline starts from
 the ONNX file; edgekit's time includes making it. With `--work` a run that was interrupted goes on where it stood, and a
-recipe can be added later.
+recipe can be added later. One recipe with several seeds (`--seeds 0,1,2`) tells how much a drop owes to the images that
+calibration happened to draw.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,19 +28,16 @@ from numpy.typing import NDArray
 
 from benchmarks.ablation import write_variants
 from benchmarks.evaluation import Logits, evaluate, read_evaluation, targets_of
-from benchmarks.support import EDGEKIT, RESULTS, Usage, machine, markdown, measure, write_results
+from benchmarks.support import RESULTS, Usage, machine, markdown, write_results
+from benchmarks.workshop import ABLATED, BASELINE, absolute, open_workshop
 from edgekit import bundle
-from edgekit.errors import EdgekitError
-from edgekit.files import write_whole
-from edgekit.images import list_images
-from edgekit.progress import console
-from edgekit.runtime import Kernels, Network, available_cores
-from edgekit_quantize.recipe import load_recipe
+from edgekit.errors import EdgekitError, InputError
+from edgekit.runtime import Network, available_cores
 from edgekit_quantize.report.statistics import Estimate, logits_sqnr, paired_counts, paired_drop, wilson
 from edgekit_quantize.report.wording import interval, number
 
-BASELINE = "TFLiteConverter, min/max"
-ABLATED = "int8"
+# Options of `edgekit convert` for an .onnx file, handed on.
+FOREIGN = ("mean", "std", "crop", "labels")
 
 
 @dataclass(frozen=True)
@@ -71,77 +68,6 @@ class Row:
     other_kernels: Estimate | None
 
 
-@dataclass(frozen=True)
-class Workshop:
-    """Where the files are made.
-
-    What stands in the folder already, made by the same command, is not made again.
-
-    Attributes:
-        folder: It holds them, and `onnx`.
-        command: `edgekit convert` with source and options, all but recipe and output.
-        calibration: Folder of images.
-    """
-
-    folder: Path
-    command: tuple[str | Path, ...]
-    calibration: Path
-
-    @property
-    def onnx(self) -> Path:
-        """The float network, once a first file is made."""
-        return self.folder / "net.onnx"
-
-    def file(self, name: str) -> Path:
-        """The .tflite of that name."""
-        return self.folder / f"{re.sub(r'[^a-z0-9]+', '-', name.lower())}.tflite"
-
-    def convert(self, name: str, recipe: str) -> Usage:
-        """Make the file `name`."""
-        return self._measure(name, [*self.command, "--recipe", recipe, "--onnx", self.onnx, "--out", self.file(name)])
-
-    def convert_baseline(self, card: Path) -> Usage:
-        """Make the file BASELINE from `onnx`, with the images that the recipe ABLATED draws, prepared after `card`."""
-        images = str(self.calibration_images(BASELINE))
-        worker: list[str | Path] = [
-            sys.executable,
-            "-m",
-            "benchmarks.tflite_converter",
-            self.onnx,
-            card,
-            self.calibration,
-            images,
-        ]
-        return self._measure(BASELINE, [*worker, self.file(BASELINE)])
-
-    def calibration_images(self, name: str) -> int:
-        """How many images the file `name` was or will be made with."""
-        if name == BASELINE:
-            return min(load_recipe(ABLATED).calibration_images, len(list_images(self.calibration)))
-        return bundle.read(self.file(name)).card.provenance.calibration_images
-
-    def on_builtin_kernels(self, name: str) -> Network | None:
-        """An int8 file under the kernels of tflite-runtime; None for other files, which would be the same or too slow.
-
-        One thread: with more these kernels are slower.
-        """
-        network = Network(self.file(name).read_bytes(), 1, Kernels.BUILTIN)
-        return network if network.input_dtype == np.int8 else None
-
-    def _measure(self, name: str, command: list[str | Path]) -> Usage:
-        record, words = self.file(name).with_suffix(".json"), [str(word) for word in command]
-        # A recipe file may have been changed since.
-        words += [path.read_text(encoding="utf-8") for path in map(Path, words) if path.suffix == ".toml"]
-        known = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
-        if known.get("command") == words and self.file(name).exists():
-            return Usage(**known["usage"])
-        with console.status(f"converting: {name} …"):
-            usage = measure(command, self.folder)
-        write_whole(record, json.dumps({"command": words, "usage": asdict(usage)}) + "\n")
-        console.print(f"converted: {name}: {usage.seconds:.1f} s, {usage.peak_mb:.0f} MB", markup=False)
-        return usage
-
-
 @click.command()
 @click.option("--source", default="mobilenet_v2:imagenet", show_default=True, help="Known network, .pt or .onnx file.")
 @click.option("--mean", metavar="R,G,B", help="Of an .onnx file, as for edgekit convert.")
@@ -157,6 +83,7 @@ class Workshop:
     "network's output, from 0) say each image's class, or with a sub-folder per class, named as in the network.",
 )
 @click.option("--recipes", default="int8-minmax,int8", show_default=True, metavar="A,B", help="Names or .toml files.")
+@click.option("--seeds", default="0", show_default=True, metavar="I,J", help="Of the conversions by recipe.")
 @click.option("--ablation", is_flag=True, help=f"A second table: variants of the recipe {ABLATED}.")
 @click.option(
     "--work",
@@ -165,24 +92,25 @@ class Workshop:
     "take another folder.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="[default: benchmarks/results/quantization-SOURCE.json]")
-def main(source: str, calibration: str, evaluation: str, recipes: str, ablation: bool, **options: Any) -> None:
+def main(source: str, calibration: str, evaluation: str, ablation: bool, **options: Any) -> None:
     """Compare what recipes make of a network, float against quantized, on labelled images."""
     facts = machine()
     images = read_evaluation(Path(evaluation))
-    out = options.pop("out") or RESULTS / f"quantization-{re.sub('[^A-Za-z0-9_.]+', '-', Path(source).stem)}.json"
+    out = options["out"] or RESULTS / f"quantization-{re.sub('[^A-Za-z0-9_.]+', '-', Path(source).stem)}.json"
     with ExitStack() as stack:
-        folder = options.pop("work") or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgekit-bench-")))
+        folder = options["work"] or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgekit-bench-")))
         folder.mkdir(parents=True, exist_ok=True)
-        workshop = open_workshop(source, options, calibration, folder.resolve())
-        tables = {"recipes": {recipe: _absolute(recipe) for recipe in recipes.split(",")}}
+        workshop = open_workshop(source, {name: options[name] for name in FOREIGN}, calibration, folder.resolve())
+        tables = {"recipes": seeded(options["recipes"].split(","), options["seeds"])}
         if ablation:
-            tables["ablation"] = {ABLATED: ABLATED} | write_variants(ABLATED, workshop.folder)
-        (first, recipe), *rest = {name: r for table in tables.values() for name, r in table.items()}.items()
-        usages = {first: workshop.convert(first, recipe)}
+            variants = {ABLATED: ABLATED} | write_variants(ABLATED, workshop.folder)
+            tables["ablation"] = {name: (recipe, 0) for name, recipe in variants.items()}
+        (first, job), *rest = {name: job for table in tables.values() for name, job in table.items()}.items()
+        usages = {first: workshop.convert(first, *job)}
         card = bundle.read(workshop.file(first)).card
         targets = targets_of(images, card.labels)
         usages |= {BASELINE: workshop.convert_baseline(workshop.file(first))}
-        usages |= {name: workshop.convert(name, recipe) for name, recipe in rest}
+        usages |= {name: workshop.convert(name, *job) for name, job in rest}
         networks = {name: Network(workshop.file(name).read_bytes(), available_cores()) for name in usages}
         others = {name: workshop.on_builtin_kernels(name) for name in (BASELINE, *tables["recipes"])}
         builtin = {_builtin(name): network for name, network in others.items() if network is not None}
@@ -204,30 +132,40 @@ def main(source: str, calibration: str, evaluation: str, recipes: str, ablation:
     float_top1 = wilson(int(np.sum(reference.argmax(1) == targets)), len(targets))
     content = {
         "source": source,
+        "seeds": options["seeds"],
         "evaluation_images": len(targets),
         "float_top1": asdict(float_top1),
         "machine": facts,
     } | {title: {name: asdict(row) for name, row in table.items()} for title, table in chosen.items()}
     note = (
         f"{source}, float: {number(float_top1.value)} % top-1 ({interval(float_top1)}), n = {len(targets):,}; "
-        "in brackets: 95 % intervals."
+        f"in brackets: 95 % intervals.{mean_drops(chosen['recipes'], tables['recipes'])}"
     )
     write_results(out, content, "\n\n".join([note, *map(table_of, chosen.values())]))
 
 
-def open_workshop(source: str, options: Mapping[str, str | None], calibration: str, folder: Path) -> Workshop:
-    """A workshop in `folder`, whose commands are to find everything from there.
+def seeded(recipes: Sequence[str], seeds: str) -> dict[str, tuple[str, int]]:
+    """Names of the files by recipe to recipe and seed; the name tells the seed where there are several.
 
-    Args:
-        source: What to convert.
-        options: Of `edgekit convert` for an .onnx file; those that are None are left out.
-        calibration: Folder of images.
-        folder: An empty one.
+    Raises:
+        InputError: A seed is not a whole number.
     """
-    given = [word for name, value in options.items() if value for word in (f"--{name}", _absolute(value))]
-    images = Path(calibration).resolve()
-    command: tuple[str | Path, ...] = (*EDGEKIT, "convert", _absolute(source), *given, "--calibration", images)
-    return Workshop(folder, command, images)
+    try:
+        numbers = [int(seed) for seed in seeds.split(",")]
+    except ValueError as error:
+        raise InputError(f"--seeds must be whole numbers, got {seeds}.") from error
+    if len(numbers) == 1:
+        return {recipe: (absolute(recipe), numbers[0]) for recipe in recipes}
+    return {f"{recipe}, seed {seed}": (absolute(recipe), seed) for recipe in recipes for seed in numbers}
+
+
+def mean_drops(rows: Mapping[str, Row], jobs: Mapping[str, tuple[str, int]]) -> str:
+    """A sentence on each recipe's mean drop over its seeds; none if there is one seed only."""
+    drops: dict[str, list[float]] = {}
+    for name, (recipe, _) in jobs.items():
+        drops.setdefault(Path(recipe).stem, []).append(rows[name].drop.value)
+    means = [f"{recipe} {number(sum(all_) / len(all_))}" for recipe, all_ in drops.items() if len(all_) > 1]
+    return f" Mean drop over the seeds, in points: {', '.join(means)}." if means else ""
 
 
 def score(reference: Logits, logits: Logits, targets: NDArray[np.int64]) -> dict[str, Any]:
@@ -290,11 +228,6 @@ def _kernels(other: Estimate | None) -> str:
 
 def _builtin(name: str) -> str:
     return f"{name}, builtin kernels"
-
-
-def _absolute(text: str) -> str:
-    """A path that exists, seen from anywhere; any other text as it is."""
-    return str(Path(text).resolve()) if Path(text).exists() else text
 
 
 if __name__ == "__main__":

@@ -2,14 +2,17 @@
 
 import sys
 import tomllib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from benchmarks import ablation, conversion_speed, evaluation, quantization, support
+from benchmarks import ablation, cifar10_folders, conversion_speed, evaluation, quantization, support, workshop
 from benchmarks.support import Usage
 from edgekit.errors import EdgekitError, InputError
+from edgekit.images import ArraySet, labelled_folder
 from edgekit_quantize.recipe import Format, RangeRule, load_recipe
+from edgekit_quantize.report.statistics import Estimate
 
 SHIPPED = {"name": "x", "equalization": 0.5, "tuning": {"steps": 100, "flip": True}}
 
@@ -102,16 +105,38 @@ def test_other_answers_are_counted():
 
 
 def test_a_file_is_made_again_only_by_another_command(tmp_path):
-    workshop = quantization.open_workshop("x", {}, str(tmp_path), tmp_path)
+    shop = workshop.open_workshop("x", {}, str(tmp_path), tmp_path)
     count = "import pathlib; pathlib.Path('a.tflite').touch(); open('runs', 'a').write('x')"
-    first = workshop._measure("a", [sys.executable, "-c", count])
-    assert workshop._measure("a", [sys.executable, "-c", count]) == first
+    first = shop._measure("a", [sys.executable, "-c", count])
+    assert shop._measure("a", [sys.executable, "-c", count]) == first
     assert (tmp_path / "runs").read_text() == "x"
-    workshop._measure("a", [sys.executable, "-c", count + "  # other"])
+    shop._measure("a", [sys.executable, "-c", count + "  # other"])
     assert (tmp_path / "runs").read_text() == "xx"
     (tmp_path / "a.tflite").unlink()
-    workshop._measure("a", [sys.executable, "-c", count + "  # other"])
+    shop._measure("a", [sys.executable, "-c", count + "  # other"])
     assert (tmp_path / "runs").read_text() == "xxx"
+
+
+def test_recipes_with_several_seeds_are_told_apart_and_averaged():
+    jobs = quantization.seeded(["int8", "fp16"], "0,3")
+    assert jobs == {f"{recipe}, seed {seed}": (recipe, seed) for recipe in ("int8", "fp16") for seed in (0, 3)}
+    drops = dict(zip(jobs, (0.25, 0.5, 0.0, -0.5), strict=True))
+    rows = {name: SimpleNamespace(drop=Estimate(drop, -1.0, 1.0)) for name, drop in drops.items()}
+    assert quantization.mean_drops(rows, jobs).endswith("in points: int8 0.38, fp16 −0.25.")
+    one = quantization.seeded(["int8"], "7")
+    assert one == {"int8": ("int8", 7)}
+    assert quantization.mean_drops({"int8": rows["int8, seed 0"]}, one) == ""
+    with pytest.raises(InputError, match="got 0,x"):
+        quantization.seeded(["int8"], "0,x")
+
+
+def test_folders_hold_every_image_without_loss(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), np.uint8)
+    images = ArraySet(pixels, np.array([0, 1, 1, 0]), ("cat", "dog"))
+    cifar10_folders.write_folders(images, tmp_path)
+    read = labelled_folder(str(tmp_path))
+    assert [read.labels[target] for target in read.targets] == ["cat", "cat", "dog", "dog"]
+    assert np.array_equal(np.stack([read.image(i) for i in range(4)]), pixels[[0, 3, 1, 2]])
 
 
 def test_the_ratio_is_that_of_the_medians():
