@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 from edgekit_deploy.capture import Capture
 from edgekit_deploy.classifier import Classifier, Result
-from edgekit_deploy.frames import Frame, Source, SourceLost
 from edgekit_deploy.latency import Histogram
-from edgekit_deploy.overlay import Hud, annotate
-from edgekit_deploy.recorder import Recorder
+from edgekit_deploy.outputs.overlay import Hud, annotate
+from edgekit_deploy.outputs.recorder import Recorder
+from edgekit_deploy.outputs.window import Window
 from edgekit_deploy.signals import StopSignals
+from edgekit_deploy.sources.frames import Frame, Source, SourceLost
 from edgekit_deploy.stats import STAGES, CameraStats
 from edgekit_deploy.truth import Truth
-from edgekit_deploy.window import Window
 
 POLL_SECONDS = 0.1
 # Weight of the newest frame in the live frames-per-second figure.

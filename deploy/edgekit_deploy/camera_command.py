@@ -11,10 +11,10 @@ import click
 
 if TYPE_CHECKING:
     from edgekit_deploy.camera import Decision
-    from edgekit_deploy.recorder import Recorder
+    from edgekit_deploy.outputs.recorder import Recorder
+    from edgekit_deploy.outputs.window import Window
     from edgekit_deploy.signals import StopSignals
     from edgekit_deploy.stats import CameraStats
-    from edgekit_deploy.window import Window
 
 EXIT_CODES = {"SIGINT": 130}
 MOST_THREADS = 64
@@ -87,11 +87,11 @@ def command(
     from edgekit.files import check_writable
     from edgekit_deploy.camera import Limits, run_camera
     from edgekit_deploy.classifier import Classifier
-    from edgekit_deploy.decisions import STDOUT
-    from edgekit_deploy.frames import SourceLost
-    from edgekit_deploy.recorder import Recorder
+    from edgekit_deploy.outputs.json_lines import STDOUT
+    from edgekit_deploy.outputs.recorder import Recorder
     from edgekit_deploy.signals import StopSignals
     from edgekit_deploy.sources import open_source
+    from edgekit_deploy.sources.frames import SourceLost
     from edgekit_deploy.truth import Truth
 
     frames = open_source(source, fast)
@@ -128,8 +128,8 @@ def command(
 
 def _observer(stack: contextlib.ExitStack, jsonl: Path | None, signals: StopSignals) -> Callable[[Decision], None]:
     """What is told of each decision: a line of JSON if asked for, and the status line where it is not in the way."""
-    from edgekit_deploy.decisions import STDOUT, DecisionLog
-    from edgekit_deploy.status_line import StatusLine
+    from edgekit_deploy.outputs.json_lines import STDOUT, DecisionLog
+    from edgekit_deploy.outputs.status_line import StatusLine
 
     log = stack.enter_context(DecisionLog(jsonl)) if jsonl else None
     status = stack.enter_context(StatusLine()) if jsonl != STDOUT else None
@@ -156,7 +156,7 @@ def _check_not_the_source(option: str, path: Path | None, source: str) -> None:
 def _window(stack: contextlib.ExitStack, title: str) -> Window | None:
     """A window, or a line on why there is none."""
     from edgekit.progress import console
-    from edgekit_deploy.window import Window, display_problem
+    from edgekit_deploy.outputs.window import Window, display_problem
 
     if problem := display_problem():
         console.print(f"No window: {problem}. Running headless.", markup=False)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from typing import Self
 
-from edgekit_deploy.frames import Frame, Source
 from edgekit_deploy.mailbox import Mailbox
+from edgekit_deploy.sources.frames import Frame, Source
 
 JOIN_SECONDS = 5.0
 

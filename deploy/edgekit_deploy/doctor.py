@@ -178,7 +178,7 @@ def check_cameras(devices: Path) -> Check:
 def check_display() -> Check:
     """A window is a comfort: its absence is only worth a note."""
     try:
-        from edgekit_deploy.window import display_problem
+        from edgekit_deploy.outputs.window import display_problem
     except ImportError:
         return Check("display", Verdict.NOTE, "not looked at: OpenCV does not load")
     problem = display_problem()

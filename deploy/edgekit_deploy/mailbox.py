@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 
-from edgekit_deploy.frames import Frame
+from edgekit_deploy.sources.frames import Frame
 
 
 class Mailbox:

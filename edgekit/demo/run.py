@@ -21,11 +21,11 @@ from edgekit.train.recipes import Job, cifar10_job
 from edgekit.train.resume import last_path
 from edgekit_deploy.camera import run_camera
 from edgekit_deploy.classifier import Classifier
-from edgekit_deploy.recorder import Recorder
+from edgekit_deploy.outputs.recorder import Recorder
+from edgekit_deploy.outputs.status_line import StatusLine
 from edgekit_deploy.signals import StopSignals
 from edgekit_deploy.sources import VideoSource
 from edgekit_deploy.stats import CameraStats
-from edgekit_deploy.status_line import StatusLine
 from edgekit_deploy.truth import Truth
 from edgekit_quantize.convert import Conversion, convert
 from edgekit_quantize.convert_table import show

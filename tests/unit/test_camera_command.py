@@ -256,8 +256,8 @@ def test_a_camera_that_is_pulled_out_still_gets_its_table(files, tmp_path, monke
 
     from edgekit_deploy import sources
     from edgekit_deploy.camera_command import command
-    from edgekit_deploy.camera_source import CameraSource
-    from edgekit_deploy.frames import SourceLost
+    from edgekit_deploy.sources.frames import SourceLost
+    from edgekit_deploy.sources.v4l2 import CameraSource
 
     class Pulled:
         reads = 0

@@ -14,9 +14,9 @@ from support.clips import colour_pictures, read_clip, write_clip
 from edgekit.errors import InputError
 from edgekit_deploy.camera import Limits, run_camera
 from edgekit_deploy.classifier import Classifier
-from edgekit_deploy.frames import Frame, SourceLost
-from edgekit_deploy.recorder import Recorder
+from edgekit_deploy.outputs.recorder import Recorder
 from edgekit_deploy.sources import FolderSource, VideoSource
+from edgekit_deploy.sources.frames import Frame, SourceLost
 from edgekit_deploy.stats import STAGES
 from edgekit_deploy.truth import Truth
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from edgekit_deploy.capture import Capture
-from edgekit_deploy.frames import Frame, SourceLost
 from edgekit_deploy.mailbox import Mailbox
+from edgekit_deploy.sources.frames import Frame, SourceLost
 
 PICTURE = np.zeros((2, 2, 3), np.uint8)
 

@@ -5,7 +5,7 @@ import pytest
 from support import tiny_model
 
 from edgekit_deploy.classifier import Guess, Result, Timings
-from edgekit_deploy.overlay import GREEN, MIN_SIDE, RED, Hud, annotate, enlarge, fitted, plain_text
+from edgekit_deploy.outputs.overlay import GREEN, MIN_SIDE, RED, Hud, annotate, enlarge, fitted, plain_text
 
 HUD = Hud(fps=29.97, latency_ms=12.3, dropped=17)
 

@@ -10,8 +10,8 @@ import pytest
 from support.clips import read_clip
 
 from edgekit.errors import InputError
-from edgekit_deploy import recorder as recorder_module
-from edgekit_deploy.recorder import RESERVE_BYTES, Recorder, fit
+from edgekit_deploy.outputs import recorder as recorder_module
+from edgekit_deploy.outputs.recorder import RESERVE_BYTES, Recorder, fit
 
 
 def grey(level: int, height: int = 48, width: int = 64) -> np.ndarray:

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from edgekit_deploy import status_line, window
 from edgekit_deploy.camera import Decision
 from edgekit_deploy.classifier import Guess, Result, Timings
-from edgekit_deploy.frames import Frame
-from edgekit_deploy.overlay import Hud
+from edgekit_deploy.outputs import status_line, window
+from edgekit_deploy.outputs.overlay import Hud
+from edgekit_deploy.sources.frames import Frame
 
 PICTURE = np.zeros((4, 4, 3), np.uint8)
 

@@ -10,9 +10,9 @@ from support import tiny_model
 from support.clips import colour_pictures, write_clip
 
 from edgekit.errors import InputError, MissingError
-from edgekit_deploy.camera_source import MOST_BAD_FRAMES, CameraSource
-from edgekit_deploy.frames import SourceLost, as_bgr
 from edgekit_deploy.sources import FolderSource, VideoSource, open_source
+from edgekit_deploy.sources.frames import SourceLost, as_bgr
+from edgekit_deploy.sources.v4l2 import MOST_BAD_FRAMES, CameraSource
 
 RED, GREEN, BLUE = (tiny_model.BGR[name] for name in tiny_model.COLOURS)
 

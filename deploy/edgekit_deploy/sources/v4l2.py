@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import cv2
 
-from edgekit_deploy.frames import DEFAULT_FPS, Frame, SourceLost, as_bgr, plausible_fps, quiet_capture
+from edgekit_deploy.sources.frames import DEFAULT_FPS, Frame, SourceLost, as_bgr, plausible_fps, quiet_capture
 
 MOST_BAD_FRAMES = 30
 CAMERA_HINT = (

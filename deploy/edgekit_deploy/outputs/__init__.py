@@ -1,0 +1,1 @@
+"""Where decisions go: picture, window, recording, lines of JSON, the terminal. Each is optional."""
