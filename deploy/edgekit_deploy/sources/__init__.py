@@ -11,6 +11,8 @@ from edgekit_deploy.sources.frames import Source
 from edgekit_deploy.sources.v4l2 import CameraSource
 from edgekit_deploy.sources.video import VideoSource
 
+__all__ = ["CameraSource", "FolderSource", "VideoSource", "open_source"]
+
 
 def open_source(text: str, fast: bool = False) -> Source:
     """The source that `--source` names: a camera number, /dev/videoN, a video file or a folder of images.
