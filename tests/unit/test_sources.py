@@ -10,9 +10,10 @@ from support import tiny_model
 from support.clips import colour_pictures, write_clip
 
 from edgekit.errors import InputError, MissingError
-from edgekit_deploy.sources import FolderSource, VideoSource, open_source
+from edgekit_deploy.sources import FolderSource, SourceOptions, VideoSource, open_source
 from edgekit_deploy.sources.frames import SourceLost, as_bgr
-from edgekit_deploy.sources.v4l2 import MOST_BAD_FRAMES, CameraSource
+from edgekit_deploy.sources.reading import MOST_BAD_FRAMES
+from edgekit_deploy.sources.v4l2 import CameraSource
 
 RED, GREEN, BLUE = (tiny_model.BGR[name] for name in tiny_model.COLOURS)
 
@@ -107,7 +108,7 @@ def test_files_that_are_no_video(tmp_path, content):
     path = tmp_path / "film.mp4"
     path.write_bytes(content)
     with pytest.raises(InputError) as caught:
-        frames_of(open_source(str(path), fast=True))
+        frames_of(open_source(str(path), SourceOptions(fast=True)))
     assert "film.mp4" in str(caught.value)
     assert "\n" not in str(caught.value)
 
