@@ -6,6 +6,7 @@ import contextlib
 import http.server
 import socket
 import threading
+from base64 import b64encode
 from collections.abc import Callable
 from typing import Self
 
@@ -27,6 +28,7 @@ class MjpegServer:
 
     Attributes:
         stalled: While set, connections stay open and nothing is sent, not even headers.
+        login: "user:password" that is asked for, or "".
         garbage: While set, random bytes are sent instead of parts.
         sent: Parts sent on all connections.
         requests: (path, Authorization header) of each request.
@@ -35,6 +37,7 @@ class MjpegServer:
     def __init__(self, picture: Callable[[int], np.ndarray | bytes], fps: float = 50.0, status: int = 200) -> None:
         self.picture, self.fps, self.status = picture, fps, status
         self.stalled, self.garbage = threading.Event(), threading.Event()
+        self.login = ""
         self.sent = 0
         self.requests: list[tuple[str, str | None]] = []
         self._server: _Server | None = None
@@ -90,6 +93,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.server.connections.append(self.connection)
         camera.requests.append((self.path, self.headers.get("Authorization")))
         self._wait_while_stalled()
+        if camera.login and self.headers.get("Authorization") != f"Basic {b64encode(camera.login.encode()).decode()}":
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="camera"')
+            self.end_headers()
+            return
         self.send_response(camera.status)
         self.send_header("Content-Type", f"multipart/x-mixed-replace; boundary={BOUNDARY}")
         self.end_headers()
