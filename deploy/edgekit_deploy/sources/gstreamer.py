@@ -47,7 +47,7 @@ class GStreamerSource:
             MissingError: This OpenCV has no GStreamer.
             SourceLost: The pipeline is wrong or does not start.
         """
-        if cv2.CAP_GSTREAMER not in cv2.videoio_registry.getBackends():
+        if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
             raise MissingError(
                 f"OpenCV must be built with GStreamer for a pipeline, got {cv2.__version__} without, as PyPI has it.",
                 "Use Debian's: apt install python3-opencv, in a venv made with --system-site-packages and without "

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 
 START, END = b"\xff\xd8\xff", b"\xff\xd9"
 SCAN, END_MARKER, FILL = 0xDA, 0xD9, 0xFF
+# Restarts and another start have no place before the scan.
+LEAST_MARKER, WITHOUT_LENGTH = 0xC0, range(0xD0, 0xD9)
 # No picture is larger; what goes on for longer without an end is something else.
 MOST_BYTES = 64 * 2**20
 
@@ -38,8 +40,9 @@ def _measure(buffer: bytearray) -> tuple[int, bool]:
     position = 2
     while position + 4 <= len(buffer):
         marker = buffer[position + 1]
-        if buffer[position] != FILL:
-            return position, False
+        if buffer[position] != FILL or marker < LEAST_MARKER or marker in WITHOUT_LENGTH:
+            # The segment before may have been cut off, and its length have led over the next picture's beginning.
+            return len(START), False
         if marker == FILL:
             position += 1
         elif marker == END_MARKER:
