@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
 from collections.abc import Iterator
 from typing import Any, Self
 
 import cv2
 
-from edgekit.errors import MissingError
+from edgekit.errors import InputError, MissingError
 from edgekit_deploy.sources.frames import DEFAULT_FPS, Frame, SourceLost, plausible_fps
 from edgekit_deploy.sources.masking import masked
 from edgekit_deploy.sources.reading import READ_SECONDS, open_quietly, read_live
@@ -17,6 +18,8 @@ PREFIX = "gst:"
 # The newest frame and no other, as soon as it is there.
 SINK = "videoconvert ! video/x-raw,format=BGR ! appsink drop=true max-buffers=1 sync=false"
 OPEN_SECONDS = 4.0
+# GST_PARSE_FLAG_FATAL_ERRORS
+FATAL_ERRORS = 1
 HINT = "Try the pipeline with gst-launch-1.0, with `autovideosink` as its last element."
 _ENDS_BY_ITSELF = re.compile(r"\b(?:filesrc|multifilesrc|num-buffers)\b")
 
@@ -45,7 +48,8 @@ class GStreamerSource:
 
         Raises:
             MissingError: This OpenCV has no GStreamer.
-            SourceLost: The pipeline is wrong or does not start.
+            InputError: GStreamer does not understand the pipeline.
+            SourceLost: The pipeline does not start.
         """
         if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
             raise MissingError(
@@ -53,6 +57,8 @@ class GStreamerSource:
                 "Use Debian's: apt install python3-opencv, in a venv made with --system-site-packages and without "
                 "opencv-python; or give an rtsp:// or http:// URL, a /dev/video number or picamera2.",
             )
+        if problem := _problem(self.pipeline):
+            raise InputError(f"{self.name} must be a pipeline, got: {masked(problem)}.", HINT)
         parameters = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(1e3 * OPEN_SECONDS)]
         parameters += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(1e3 * READ_SECONDS)]
         self._capture = open_quietly(self.pipeline, cv2.CAP_GSTREAMER, parameters)
@@ -85,3 +91,27 @@ class GStreamerSource:
         """What was opened, in one line."""
         width, height = (self._capture.get(key) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         return f"{self.name}: {width:.0f}×{height:.0f} at {self.fps:g} fps"
+
+
+class _GError(ctypes.Structure):
+    _fields_ = (("domain", ctypes.c_uint32), ("code", ctypes.c_int), ("message", ctypes.c_char_p))
+
+
+def _problem(pipeline: str) -> str:
+    """What GStreamer's own parser says against a pipeline, or "".
+
+    OpenCV does not tell; and of an unknown element it builds half a pipeline, on which OpenCV 4.6 hangs for ever.
+    """
+    try:
+        library = ctypes.CDLL("libgstreamer-1.0.so.0")
+    except OSError:
+        return ""
+    parse, unref = library.gst_parse_launch_full, library.gst_object_unref
+    parse.restype, unref.restype, unref.argtypes = ctypes.c_void_p, None, (ctypes.c_void_p,)
+    parse.argtypes = (ctypes.c_char_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
+    library.gst_init(None, None)
+    error = ctypes.POINTER(_GError)()
+    element = parse(pipeline.encode(), None, FATAL_ERRORS, ctypes.byref(error))
+    if element:
+        unref(element)
+    return error.contents.message.decode("utf-8", "replace") if error else ""

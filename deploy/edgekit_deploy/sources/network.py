@@ -22,8 +22,8 @@ PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443, "rtmp": 1935, "rtm
 # With the look at why it failed, a dead server is known within 5 s.
 OPEN_SECONDS = 4.0
 LOOK_SECONDS = 0.9
-# RTSP over TCP: a picture with packets lost on the way is garbage. The rest keeps FFmpeg from collecting frames.
-FFMPEG_OPTIONS = "rtsp_transport;tcp|fflags;nobuffer|flags;low_delay"
+# RTSP over TCP: a picture with packets lost on the way is garbage. And what probing read is not kept for later.
+FFMPEG_OPTIONS = "rtsp_transport;tcp|fflags;nobuffer"
 DATAGRAMS = ("udp", "rtp")
 REMEDY_OF_PATH = "Check path, user and password, and play it with ffplay."
 HINT = "Check that the camera or server is on and the network is up."
@@ -65,6 +65,8 @@ class NetworkSource:
     def _open_with_ffmpeg(self) -> None:
         parameters = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(1e3 * OPEN_SECONDS)]
         parameters += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(1e3 * READ_SECONDS)]
+        # Each further decoding thread holds a frame back.
+        parameters += [cv2.CAP_PROP_N_THREADS, 1] if hasattr(cv2, "CAP_PROP_N_THREADS") else []
         self._capture = open_quietly(
             self._url, cv2.CAP_FFMPEG, parameters, OPENCV_FFMPEG_CAPTURE_OPTIONS=FFMPEG_OPTIONS
         )
