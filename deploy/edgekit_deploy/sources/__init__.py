@@ -10,7 +10,7 @@ from edgekit_deploy.sources.folder import FolderSource
 from edgekit_deploy.sources.frames import Source
 from edgekit_deploy.sources.gstreamer import PREFIX, GStreamerSource
 from edgekit_deploy.sources.masking import masked
-from edgekit_deploy.sources.network import PORTS, NetworkSource
+from edgekit_deploy.sources.network import SCHEMES, NetworkSource
 from edgekit_deploy.sources.options import SourceOptions, parse_size
 from edgekit_deploy.sources.picamera import PicameraSource
 from edgekit_deploy.sources.stdin import StdinSource
@@ -76,9 +76,9 @@ def open_source(text: str, options: SourceOptions | None = None) -> Source:
 
 def _network(text: str, options: SourceOptions) -> Source:
     scheme = text.partition("://")[0].lower()
-    if scheme not in PORTS:
+    if scheme not in SCHEMES:
         raise InputError(
-            f"--source must be a URL of {', '.join(PORTS)}, got {masked(text)!r}.", "Give a file by its path alone."
+            f"--source must be a URL of {', '.join(SCHEMES)}, got {masked(text)!r}.", "Give a file by its path alone."
         )
     _only(options, masked(text))
     return NetworkSource(text)

@@ -54,9 +54,9 @@ def connect(url: str, open_seconds: float) -> MjpegCapture | None:
     """The MJPEG stream at an http(s) URL, which may hold user and password; None if something else is there.
 
     Raises:
-        OSError: No such host, nobody answers, a refusal (`urllib.error.HTTPError`), or a certificate without trust.
+        OSError: No such host, nobody answers, a refusal (`urllib.error.HTTPError`), a certificate
+            without trust, or no HTTP at all.
         ValueError: The URL is torn.
-        http.client.HTTPException: The answer is not HTTP.
     """
     parts = urlsplit(url)
     bare = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
@@ -65,7 +65,10 @@ def connect(url: str, open_seconds: float) -> MjpegCapture | None:
         passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
         passwords.add_password(None, bare, unquote(parts.username), unquote(parts.password or ""))
         handlers += [urllib.request.HTTPBasicAuthHandler(passwords), urllib.request.HTTPDigestAuthHandler(passwords)]
-    response = urllib.request.build_opener(*handlers).open(bare, timeout=open_seconds)
+    try:
+        response = urllib.request.build_opener(*handlers).open(bare, timeout=open_seconds)
+    except http.client.HTTPException as error:
+        raise OSError("something that answers, but not in HTTP") from error
     kind = response.headers.get_content_type()
     if kind.startswith("multipart/") or "mjpeg" in kind or "motion-jpeg" in kind:
         return MjpegCapture(response)

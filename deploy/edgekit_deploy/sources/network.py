@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import http.client
-import socket
-import ssl
 import time
-import urllib.error
 from collections.abc import Iterator
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 import cv2
 
 from edgekit_deploy.sources.frames import DEFAULT_FPS, Frame, SourceLost, plausible_fps
 from edgekit_deploy.sources.masking import masked
-from edgekit_deploy.sources.mjpeg import connect
 from edgekit_deploy.sources.reading import READ_SECONDS, open_quietly, read_live
 
-PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443, "rtmp": 1935, "rtmps": 443, "tcp": 0, "udp": 0, "rtp": 0}
-# With the look at why it failed, a dead server is known within 5 s.
+SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "tcp", "udp", "rtp")
 OPEN_SECONDS = 4.0
-LOOK_SECONDS = 0.9
 # RTSP over TCP: a picture with packets lost on the way is garbage. And what probing read is not kept for later.
 FFMPEG_OPTIONS = "rtsp_transport;tcp|fflags;nobuffer"
-DATAGRAMS = ("udp", "rtp")
-REMEDY_OF_PATH = "Check path, user and password, and play it with ffplay."
 HINT = "Check that the camera or server is on and the network is up."
 
 
@@ -51,18 +41,20 @@ class NetworkSource:
         Raises:
             SourceLost: Nobody answers, or not with video, within OPEN_SECONDS.
         """
-        scheme = self._url.partition("://")[0].lower()
+        from edgekit_deploy.sources import mjpeg, reaching  # they import half of the standard library's network
+
+        is_http = self._url.lower().startswith(("http://", "https://"))
         try:
-            self._capture = connect(self._url, OPEN_SECONDS) if scheme in ("http", "https") else None
-            if self._capture is None:
-                self._open_with_ffmpeg()
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            reason, remedy = _explain(error)
+            self._capture = mjpeg.connect(self._url, OPEN_SECONDS) if is_http else None
+            if self._capture is None and not self._open_with_ffmpeg():
+                reaching.knock(self._url)
+        except (OSError, ValueError) as error:
+            reason, remedy = reaching.explain(error)
             # Not chained, and masked: the cause may quote the URL.
             raise SourceLost(f"{self.name} must answer with video, got {masked(reason)}.", remedy) from None
         return self
 
-    def _open_with_ffmpeg(self) -> None:
+    def _open_with_ffmpeg(self) -> bool:
         parameters = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(1e3 * OPEN_SECONDS)]
         parameters += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(1e3 * READ_SECONDS)]
         # Each further decoding thread holds a frame back.
@@ -71,11 +63,12 @@ class NetworkSource:
             self._url, cv2.CAP_FFMPEG, parameters, OPENCV_FFMPEG_CAPTURE_OPTIONS=FFMPEG_OPTIONS
         )
         if not self._capture.isOpened():
-            _knock(self._url)
+            return False
         width, height = (self._capture.get(key) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         self.fps = plausible_fps(float(self._capture.get(cv2.CAP_PROP_FPS)), DEFAULT_FPS)
         self.is_live = self._capture.get(cv2.CAP_PROP_FRAME_COUNT) <= 0
         self._what = f"{width:.0f}×{height:.0f} at {self.fps:g} fps"
+        return True
 
     def __exit__(self, *exception: object) -> None:
         """Disconnect."""
@@ -106,38 +99,3 @@ class NetworkSource:
     def describe(self) -> str:
         """What was opened, in one line."""
         return f"{self.name}: {self._what}"
-
-
-def _knock(url: str) -> None:
-    """Find out why FFmpeg, which does not tell, could not open a stream.
-
-    Raises:
-        OSError: Nobody is there, or somebody who sends no video.
-        ValueError: The URL is torn.
-    """
-    parts = urlsplit(url)
-    host, port, scheme = parts.hostname, parts.port, parts.scheme.lower()
-    port = port or PORTS[scheme]
-    if host and port and scheme not in DATAGRAMS:
-        socket.create_connection((host, port), LOOK_SECONDS).close()
-        raise OSError(f"no video, though {host}:{port} answers")
-    raise OSError("nothing")
-
-
-def _explain(error: Exception) -> tuple[str, str]:
-    """What is wrong, and what to do about it."""
-    reason = getattr(error, "reason", error)
-    if isinstance(error, urllib.error.HTTPError):
-        return f"HTTP {error.code} {error.reason}", REMEDY_OF_PATH
-    if isinstance(reason, ssl.SSLError):
-        return str(reason), "Use a certificate that this machine trusts (SSL_CERT_FILE names further ones), or http://."
-    if isinstance(reason, socket.gaierror):
-        return "a host name without an address", "Check the name and the network."
-    if isinstance(reason, TimeoutError):
-        return "no answer in time", HINT
-    if isinstance(error, http.client.HTTPException):
-        return "an answer that is not HTTP", REMEDY_OF_PATH
-    if isinstance(error, ValueError):
-        return "no usable host and port", "In a password, write @ as %40, / as %2F, : as %3A, # as %23 and ? as %3F."
-    text = (getattr(reason, "strerror", None) or str(reason)).lower()
-    return text, REMEDY_OF_PATH if "answers" in text else HINT
