@@ -17,7 +17,7 @@ from support.streams import jpeg
 from edgekit.errors import InputError
 from edgekit_deploy.sources import SourceOptions, StdinSource, open_source
 from edgekit_deploy.sources.frames import SourceLost
-from edgekit_deploy.sources.jpegs import split_jpegs
+from edgekit_deploy.sources.jpegs import MOST_BYTES, split_jpegs
 
 WIDTH, HEIGHT = 64, 48
 FRAME_BYTES = WIDTH * HEIGHT * 3
@@ -204,3 +204,12 @@ def test_live_frames_have_the_time_of_their_arrival():
             stream.write(noise(seed).tobytes())
             assert before <= next(frames).timestamp <= time.monotonic()
     assert not source.lossless
+
+
+def test_a_picture_that_never_ends_is_given_up():
+    good = jpeg(noise(1))
+    endless = good[: good.index(b"\xff\xda") + 12] + bytes(MOST_BYTES + 1)
+    data = endless + good
+    got = list(split_jpegs(data[i : i + 2**20] for i in range(0, len(data), 2**20)))
+    assert [part for part in got if part] == [good]
+    assert b"" in got

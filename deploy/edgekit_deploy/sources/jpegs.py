@@ -9,7 +9,7 @@ SCAN, END_MARKER, FILL = 0xDA, 0xD9, 0xFF
 # Restarts and another start have no place before the scan.
 LEAST_MARKER, WITHOUT_LENGTH = 0xC0, range(0xD0, 0xD9)
 # No picture is larger; what goes on for longer without an end is something else.
-MOST_BYTES = 64 * 2**20
+MOST_BYTES = 16 * 2**20
 
 
 def split_jpegs(chunks: Iterable[bytes]) -> Iterator[bytes]:
