@@ -26,10 +26,11 @@ ROOT = Path(__file__).parents[2]
 COLOUR, BGR = "0xC83C28", (0x28, 0x3C, 0xC8)
 # What the codec does to a flat colour; the test source's JPEGs hold video range, which a JPEG has no means to say.
 COLOUR_TOLERANCE = 16
-# More frames than FFmpeg reads while it opens a stream.
-BACKLOG = 60
-# Frames that a read may still give after the server has stopped: what was on its way.
-ON_THE_WAY = 3
+FPS = 25
+# As many frames as FFmpeg can have read while it opened the stream.
+BACKLOG = round(OPEN_SECONDS * FPS)
+# Frames that reads may still give after the server has stopped: what was on its way to a reader that came late.
+ON_THE_WAY = FPS
 LATE_SECONDS = 5.0
 
 
