@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import platform
 import re
-import struct
-import sys
-from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 from edgekit.runtime import available_cores, runtime_name
 from edgekit_deploy.health import ROOT, read_board, read_frequency
+from edgekit_deploy.versions import installed_versions, python_bits
 
 # The processors of all Raspberry Pis, by "CPU part" of /proc/cpuinfo; ARM kernels give no other name.
 ARM_PARTS = {
@@ -106,17 +103,3 @@ def read_system(root: Path = ROOT) -> str | None:
         if name:
             return name[1]
     return None
-
-
-def installed_versions(names: Iterable[str], path: list[str] | None = None) -> dict[str, str]:
-    """Versions of those of `names` that are installed in `path`; default: where this Python looks."""
-    found: dict[str, str] = {}
-    for name in names:
-        for distribution in metadata.distributions(name=name, path=sys.path if path is None else path):
-            found.setdefault(name, distribution.version)
-    return found
-
-
-def python_bits() -> int:
-    """32 or 64."""
-    return 8 * struct.calcsize("P")

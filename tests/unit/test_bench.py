@@ -20,9 +20,10 @@ from edgekit_deploy.bench_report import report
 from edgekit_deploy.classifier import Classifier
 from edgekit_deploy.cold_start import ColdStart, measure_cold_start
 from edgekit_deploy.health import Health, Throttling
-from edgekit_deploy.machine import Machine, installed_versions, read_cpu, read_system, this_machine
+from edgekit_deploy.machine import Machine, read_cpu, read_system, this_machine
 from edgekit_deploy.noise import noise_frame
 from edgekit_deploy.sustained import Point, Sustained, run_sustained
+from edgekit_deploy.versions import installed_versions
 
 QUICK = ("--seconds", "0.1", "--cold-start", "0")
 
