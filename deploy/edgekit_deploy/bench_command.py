@@ -69,10 +69,13 @@ def command(model: Path, threads: list[int], seconds: float, repeats: int, minut
 
     from edgekit_deploy.bench import BenchResult, describe_model
     from edgekit_deploy.bench_report import report
+    from edgekit_deploy.classifier import Classifier
     from edgekit_deploy.health import read_health
     from edgekit_deploy.machine import this_machine
 
     described, machine = describe_model(model), this_machine()
+    # What cannot run is refused before there is a progress bar.
+    Classifier.open(model)
     result = BenchResult(machine, described, _sweep(model, threads, seconds), read_health())
     best = result.best.threads
     if repeats:

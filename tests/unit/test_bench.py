@@ -11,8 +11,8 @@ from click.testing import CliRunner
 from rich.console import Console
 from support import tiny_model
 
-from edgekit import files
-from edgekit.errors import EdgekitError
+from edgekit import bundle, files
+from edgekit.errors import EdgekitError, InputError
 from edgekit_deploy import cold_start, sustained
 from edgekit_deploy.bench import LEAST_RUNS, SCHEMA_VERSION, BenchResult, describe_model, run_bench
 from edgekit_deploy.bench_command import command
@@ -35,7 +35,7 @@ def model_file(tmp_path):
     return path
 
 
-def bench(*arguments):
+def run(*arguments):
     done = CliRunner().invoke(command, list(map(str, arguments)))
     assert done.exit_code == 0, done.output
     return done
@@ -108,7 +108,7 @@ def test_versions_of_planted_packages(tmp_path):
 
 
 def test_json_can_be_handed_in(model_file):
-    plain = json.loads(bench(model_file, "--threads", "1,2,1", *QUICK, "--json").stdout)
+    plain = json.loads(run(model_file, "--threads", "1,2,1", *QUICK, "--json").stdout)
     assert plain["schema"] == SCHEMA_VERSION
     assert [result["threads"] for result in plain["results"]] == [1, 2]
     assert plain["best_threads"] in (1, 2)
@@ -127,7 +127,7 @@ def test_json_tells_nothing_about_its_owner(model_file):
     import getpass
     import platform
 
-    text = bench(model_file, "--threads", "1", *QUICK, "--json").stdout
+    text = run(model_file, "--threads", "1", *QUICK, "--json").stdout
     assert str(model_file.parent) not in text and model_file.name not in text
     words = set(re.findall(r'"([^"]*)"', text))
     assert not words & {getpass.getuser(), platform.node()}
@@ -135,12 +135,12 @@ def test_json_tells_nothing_about_its_owner(model_file):
 
 def test_auto_tries_all_cores(model_file, monkeypatch):
     monkeypatch.setattr("edgekit.runtime.available_cores", lambda: 3)
-    plain = json.loads(bench(model_file, *QUICK, "--json").stdout)
+    plain = json.loads(run(model_file, *QUICK, "--json").stdout)
     assert [result["threads"] for result in plain["results"]] == [1, 2, 3]
 
 
 def test_tables_of_a_whole_run(model_file):
-    done = bench(model_file, "--threads", "1", "--seconds", "0.1", "--cold-start", "1", "--minutes", "0.02")
+    done = run(model_file, "--threads", "1", "--seconds", "0.1", "--cold-start", "1", "--minutes", "0.02")
     for word in ("network", "frame to top 5", "edgekit camera", "bare script", "pace", "Per operator: not available"):
         assert word in done.stdout, word
 
@@ -150,6 +150,15 @@ def test_bad_threads(model_file, threads):
     done = CliRunner().invoke(command, [str(model_file), "--threads", threads])
     assert done.exit_code == 2
     assert "threads" in done.output
+
+
+def test_what_cannot_run_is_refused_without_a_progress_bar(tmp_path):
+    path = tmp_path / "odd.tflite"
+    card = tiny_model.card_for(tiny_model.input_spec(16, 32))
+    path.write_bytes(bundle.seal(tiny_model.flatbuffer(tiny_model.input_spec()), card, {}))
+    done = CliRunner().invoke(command, [str(path)])
+    assert isinstance(done.exception, InputError) and "input size" in str(done.exception)
+    assert done.output == ""
 
 
 def test_cold_start_runs_two_kinds_of_processes(model_file):
