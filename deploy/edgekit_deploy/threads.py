@@ -60,11 +60,7 @@ def pick_threads(
     share = seconds / len(counts)
     medians: dict[int, float] = {}
     for count in counts:
-        end = time.perf_counter() + share
-        network = Network(bundle.data, count, kernels)
-        _fill(network)
-        _run_for(network.invoke, WAKE_SECONDS if not medians else 0.0)
-        medians[count] = 1e3 * statistics.median(_durations(network.invoke, end))
+        medians[count] = _median_ms(bundle, count, kernels, share, 0.0 if medians else WAKE_SECONDS)
     return ThreadChoice(best_threads(medians), medians)
 
 
@@ -82,6 +78,15 @@ def best_threads(medians: Mapping[int, float]) -> int:
     """The smallest number whose median is within INDIFFERENCE of the best."""
     most = (1.0 + INDIFFERENCE) * min(medians.values())
     return min(count for count, median in medians.items() if median <= most)
+
+
+def _median_ms(bundle: Bundle, count: int, kernels: Kernels, seconds: float, wake: float) -> float:
+    """In a function of its own, so that never two networks are in memory."""
+    end = time.perf_counter() + seconds
+    network = Network(bundle.data, count, kernels)
+    _fill(network)
+    _run_for(network.invoke, wake)
+    return 1e3 * statistics.median(_durations(network.invoke, end))
 
 
 def _fill(network: Network) -> None:
