@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 from collections import deque
 from pathlib import Path
@@ -38,7 +39,7 @@ class RotatingFile:
             if count == 0:
                 self._rotate()
                 continue
-            self._write(b"".join(lines[i] for i in range(count)))
+            self._write(b"".join(itertools.islice(lines, count)))
             for _ in range(count):
                 lines.popleft()
 
