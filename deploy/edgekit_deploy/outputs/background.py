@@ -1,4 +1,4 @@
-"""Slow outputs off the hot path: a worker thread behind a bounded queue, and complaints that do not repeat themselves."""
+"""Slow outputs off the hot path: a worker thread behind a bounded queue. And complaints that do not repeat."""
 
 from __future__ import annotations
 

@@ -116,8 +116,8 @@ class Hook:
 
 def _start(command: str, environment: dict[str, str]) -> subprocess.Popen[bytes]:
     # A session of its own: Ctrl-C ends the loop, not the command; and all that it starts can be killed together.
-    return subprocess.Popen(
-        ["/bin/sh", "-c", command],  # noqa: S603 (the user's own command)
+    return subprocess.Popen(  # noqa: S603 (the user's own command)
+        ["/bin/sh", "-c", command],
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=_stderr(),

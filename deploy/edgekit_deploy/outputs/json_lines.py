@@ -62,7 +62,9 @@ class DecisionLog:
         clock: WallClock | None = None,
     ) -> None:
         if (most_bytes is not None and most_bytes < LEAST_BYTES) or keep < 0:
-            raise InputError(f"A log must have {LEAST_BYTES} bytes or more, and keep 0 or more, got {most_bytes}, {keep}.")
+            raise InputError(
+                f"A log must have {LEAST_BYTES} bytes or more, and keep 0 or more, got {most_bytes}, {keep}."
+            )
         warn = warn or (lambda line: None)
         self._clock = clock or WallClock()
         self._wait = PATIENCE_SECONDS if is_lossless else 0.0

@@ -1,16 +1,16 @@
 """The answer on an MQTT broker, as Home Assistant likes it.
 
 With the name "porch" and the base "edgekit", all retained:
-    edgekit/porch/state           {"label": "cat", "probability": 0.97, "previous": null, "since": "2026-11-25T08:30:00.125Z"}
+    edgekit/porch/state           {"label": "cat", "probability": 0.97, "previous": null, "since": "..."}
     edgekit/porch/availability    online | offline (also by the broker, when edgekit dies: last will)
     homeassistant/sensor/edgekit_porch/label/config    discovery: a sensor whose state is the label
-`label` is null where nothing is sure; Home Assistant shows "unknown" then.
+`label` is null where nothing is sure; Home Assistant shows "unknown" then. `since` is when it changed (ISO 8601).
 """
 
 from __future__ import annotations
 
 import json
-import ssl
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -167,8 +167,10 @@ class MqttOutput:
             self._trouble.begins(f"{self._where} went away: {reason}. Trying on.")
 
     def _failed(self, client: Any, data: Any) -> None:
-        # Inside the except block of paho, so the reason is at hand.
-        self._trouble.begins(f"{self._where} cannot be reached. Trying on.")
+        # paho calls this while it handles the error.
+        error = sys.exc_info()[1]
+        reason = getattr(error, "strerror", None) or error or "no answer"
+        self._trouble.begins(f"{self._where} cannot be reached: {reason}. Trying on.")
 
     @property
     def _where(self) -> str:
@@ -199,9 +201,7 @@ class MqttOutput:
 
 def _state(verdict: Verdict, previous: str | None, since: float) -> str:
     probability = round(verdict.probability, 4)
-    return json.dumps(
-        {"label": verdict.label, "probability": probability, "previous": previous, "since": iso(since)}
-    )
+    return json.dumps({"label": verdict.label, "probability": probability, "previous": previous, "since": iso(since)})
 
 
 def _has_left(message: Any) -> bool:

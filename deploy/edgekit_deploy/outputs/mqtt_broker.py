@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 from edgekit.errors import InputError
 
 PORTS = {"mqtt": 1883, "mqtts": 8883}
-USER, PASSWORD = "EDGEKIT_MQTT_USER", "EDGEKIT_MQTT_PASSWORD"  # noqa: S105 (names of variables)
+USER, PASSWORD = "EDGEKIT_MQTT_USER", "EDGEKIT_MQTT_PASSWORD"
 FORBIDDEN = re.compile(r"[+#\x00-\x1f\x7f]")
 
 
@@ -66,6 +66,8 @@ class Broker:
         try:
             parts = urlsplit(url)
             host, port = parts.hostname, parts.port
+            # What paho's thread would stumble over.
+            (host or "").encode("idna")
         except ValueError:
             parts, host, port = urlsplit(""), None, None
         base = unquote(parts.path).strip("/") or "edgekit"
