@@ -10,7 +10,8 @@ from typing import Generic, TypeVar
 
 from edgekit.errors import InputError
 
-CLOSE_SECONDS = 5.0
+# Of the 5 s that users are promised.
+CLOSE_SECONDS = 4.0
 QUIET_SECONDS = 60.0
 Item = TypeVar("Item")
 
