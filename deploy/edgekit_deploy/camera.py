@@ -175,7 +175,7 @@ class _Loop:
         self.stages["wait"].add(time.perf_counter() - waiting)
         result = self.classifier.classify(frame.image)
         now = time.monotonic()
-        verdict = self.decider.update(self.classifier.probabilities(), now)
+        verdict = self.decider.update(self.classifier.probabilities(), self._clock(frame))
         self._measure(frame, result, now)
         self._look_at_board(now)
         right = self.truth.at(frame.index) if self.truth else None
@@ -186,10 +186,12 @@ class _Loop:
         self._show(frame, result, verdict, hud, right)
         if self.out.observer:
             accuracy = self.correct / self.judged if self.judged else None
-            self.out.observer(
-                Decision(frame, result, verdict, right, hud, self.inferred, accuracy, self.health)
-            )
+            self.out.observer(Decision(frame, result, verdict, right, hud, self.inferred, accuracy, self.health))
         self._check_limits()
+
+    def _clock(self, frame: Frame) -> float:
+        """Seconds for the smoothing: by the clock of a file that is read at another pace than its own."""
+        return frame.media_time if self.capture.source.lossless else frame.timestamp
 
     def _measure(self, frame: Frame, result: Result, now: float) -> None:
         self.inferred += 1

@@ -3,82 +3,85 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
-    from edgekit_deploy.camera import Decision
+    from edgekit.bundle import Bundle
     from edgekit_deploy.outputs.recorder import Recorder
-    from edgekit_deploy.outputs.window import Window
-    from edgekit_deploy.signals import StopSignals
+    from edgekit_deploy.smoothing import Decider
+    from edgekit_deploy.sources import SourceOptions
     from edgekit_deploy.stats import CameraStats
 
 EXIT_CODES = {"SIGINT": 130}
 MOST_THREADS = 64
+A_FILE = click.Path(path_type=Path)
 
 
-def _default_threads() -> int:
-    from edgekit.runtime import available_cores
-
-    return min(MOST_THREADS, available_cores())
+def _threads(_context: click.Context, _parameter: click.Parameter, value: str) -> int | None:
+    """A number of threads; None for "auto"."""
+    if value == "auto":
+        return None
+    if value.isdecimal() and 1 <= int(value) <= MOST_THREADS:
+        return int(value)
+    raise click.BadParameter(f"must be auto or 1 to {MOST_THREADS}, got {value}.")
 
 
 @click.command("camera")
-@click.argument("model", type=click.Path(path_type=Path))
-@click.option("--source", default="0", help="Camera number, /dev/videoN, video file, or folder of images.")
-@click.option("--headless", is_flag=True, help="No window. Without a display this is so by itself.")
-@click.option("--record", type=click.Path(path_type=Path), help="Write the annotated video here (.mp4 or .avi).")
-@click.option("--truth", type=click.Path(path_type=Path), help="CSV `frame,label`: from that frame on, that label.")
+@click.argument("model", type=A_FILE)
+@click.option(
+    "--source",
+    default="0",
+    envvar="EDGEKIT_SOURCE",
+    help="Camera number, /dev/videoN or /dev/v4l/by-id/…, picamera2[:N], rtsp:// or http:// URL, GStreamer pipeline "
+    "(gst:… or with !), video file, folder of images, or - for stdin. A URL with a password is best kept in the "
+    "environment variable EDGEKIT_SOURCE.",
+)
+@click.option("--size", metavar="WxH", help="Ask the camera for this size, such as 640x480; of raw frames on stdin.")
+@click.option("--fps", type=float, help="Ask the camera for this rate.")
+@click.option("--format", "fourcc", metavar="CODE", help="Ask a V4L2 camera for a pixel format: MJPG, YUYV.")
 @click.option("--fast", is_flag=True, help="Read a video file as fast as it can be classified, every frame.")
-@click.option("--max-frames", type=click.IntRange(min=1), help="Stop after so many classified frames.")
+@click.option("--reconnect/--no-reconnect", default=True, help="Open a camera that was lost anew.  [default: on]")
+@click.option("--threads", default="auto", callback=_threads, metavar="auto|N", help="[default: auto, tried at start]")
 @click.option(
-    "--threads",
-    type=click.IntRange(1, MOST_THREADS),
-    default=_default_threads,
-    show_default="all cores",
-    help="Threads of the network; see edgekit bench.",
+    "--smoothing", type=float, help="Seconds to average over; 0: each frame for itself.  [default: 0.3 if in real time]"
 )
-@click.option(
-    "--top-k",
-    type=click.IntRange(min=1),
-    default=5,
-    help="Classes in each answer (--jsonl, --json); the picture shows at most three.",
-)
+@click.option("--margin", type=float, help="By how much another class must lead.  [default: 0.1 if in real time]")
+@click.option("--threshold", type=float, help="Least probability of an answer.  [default: 0.3 if in real time]")
+@click.option("--thresholds", type=A_FILE, help='TOML, [thresholds] and lines like "cat" = 0.8: per label.')
+@click.option("--headless", is_flag=True, help="No window. Without a display this is so by itself.")
+@click.option("--record", type=A_FILE, help="Write the annotated video here (.mp4 or .avi).")
 @click.option(
     "--jsonl",
     type=click.Path(path_type=Path, allow_dash=True),
     metavar="FILE|-",
     help="Write every decision here, a line of JSON each; - is stdout.",
 )
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the measurements here.")
-def command(
-    model: Path,
-    source: str,
-    headless: bool,
-    record: Path | None,
-    truth: Path | None,
-    fast: bool,
-    max_frames: int | None,
-    threads: int,
-    top_k: int,
-    jsonl: Path | None,
-    json_path: Path | None,
-) -> int:
+@click.option("--jsonl-max-mb", type=float, help="Begin another file at this size; three older ones stay.")
+@click.option("--mqtt", metavar="URL", envvar="EDGEKIT_MQTT", help="Publish the answer: mqtt://[user@]host[:port].")
+@click.option("--on-change", metavar="COMMAND", help="Run this at each new answer, with EDGEKIT_LABEL set.")
+@click.option("--truth", type=A_FILE, help="CSV `frame,label`: from that frame on, that label.")
+@click.option("--top-k", type=click.IntRange(min=1), default=5, help="Classes in each answer (--jsonl).")
+@click.option("--max-frames", type=click.IntRange(min=1), help="Stop after so many classified frames.")
+@click.option("--json", "json_path", type=A_FILE, help="Write the measurements here.")
+def command(model: Path, source: str, **options: Any) -> int:
     """Classify a camera, a video or a folder live with MODEL.
 
     A capture thread keeps only the newest frame, so a decision is never about an old one; frames that came and went
-    meanwhile are counted as dropped. At the end: frame rate, drops, latency per stage.
+    meanwhile are counted as dropped. A camera that is lost is opened anew. The answer is smoothed over time, and may
+    be that nothing is sure. At the end: frame rate, drops, latency per stage, temperature and memory.
 
     \b
     Examples:
       edgekit camera model.tflite                              camera 0, in a window
+      edgekit camera model.tflite --source rtsp://porch/stream --mqtt mqtt://hub
       edgekit camera model.tflite --source clip.mp4 --record out.mp4
       edgekit camera model.tflite --source clip.mp4 --fast --truth clip.csv --headless
-      edgekit camera model.tflite --source photos/ --json stats.json
       edgekit camera model.tflite --source photos/ --headless --jsonl - | jq -r '[.name, .label] | @tsv'
+      edgekit camera model.tflite --on-change 'logger "I see $EDGEKIT_LABEL"'
+      rpicam-vid -t 0 --codec mjpeg -o - | edgekit camera model.tflite --source -
 
     Esc or q in the window, Ctrl-C (exit code 130) and SIGTERM (exit code 0) end the run cleanly: the recording is
     finished and the measurements are shown.
@@ -86,63 +89,82 @@ def command(
     from edgekit import bundle
     from edgekit.files import check_writable
     from edgekit_deploy.camera import Limits, run_camera
-    from edgekit_deploy.classifier import Classifier
+    from edgekit_deploy.camera_outputs import Outputs, warn
     from edgekit_deploy.outputs.json_lines import STDOUT
-    from edgekit_deploy.outputs.recorder import Recorder
     from edgekit_deploy.signals import StopSignals
-    from edgekit_deploy.sources import SourceOptions, open_source
+    from edgekit_deploy.sources import open_source
     from edgekit_deploy.sources.frames import SourceLost
     from edgekit_deploy.truth import Truth
 
-    frames = open_source(source, SourceOptions(fast=fast))
-    for option, path in (("--record", record), ("--jsonl", jsonl), ("--json", json_path)):
+    wishes = _wishes(options)
+    frames = open_source(source, wishes)
+    json_path, jsonl = options["json_path"], options["jsonl"]
+    for option, path in (("--record", options["record"]), ("--jsonl", jsonl), ("--json", json_path)):
         _check_not_the_source(option, path, source)
     if json_path:
         check_writable(json_path)
-    classifier = Classifier(bundle.read(model), threads, top_k)
-    known = Truth.read(truth, classifier.card.labels) if truth else None
+    opened = bundle.read(model)
+    decider = _decider(opened, options, is_real_time=not frames.lossless)
+    known = Truth.read(options["truth"], opened.card.labels) if options["truth"] else None
     with contextlib.ExitStack() as stack:
         signals = stack.enter_context(StopSignals())
-        window = None if headless else _window(stack, classifier.card.name)
-        recorder = stack.enter_context(Recorder(record, warn=_warn)) if record else None
-        observer = _observer(stack, jsonl, signals)
+        outputs = stack.enter_context(Outputs(options, opened.card, signals, frames.lossless))
+        classifier = _classifier(opened, options["threads"], options["top_k"])
         try:
             stats = run_camera(
                 classifier,
                 frames,
-                recorder=recorder,
-                window=window,
+                reopen=(lambda: open_source(source, wishes)) if options["reconnect"] else None,
+                decider=decider,
+                recorder=outputs.recorder,
+                window=outputs.window,
                 truth=known,
-                limits=Limits(frames=max_frames),
-                observer=observer,
+                limits=Limits(frames=options["max_frames"]),
+                observer=outputs.observe,
+                notify=warn,
                 signals=signals,
             )
         except SourceLost as lost:
             stack.close()
             if lost.stats is not None and lost.stats.captured:
-                _report(_with_recording(lost.stats, recorder), json_path, jsonl == STDOUT)
+                _report(_with_recording(lost.stats, outputs.recorder), json_path, jsonl == STDOUT)
             raise
-    _report(_with_recording(stats, recorder), json_path, jsonl == STDOUT)
+    _report(_with_recording(stats, outputs.recorder), json_path, jsonl == STDOUT)
     return EXIT_CODES.get(stats.ended, 0)
 
 
-def _observer(stack: contextlib.ExitStack, jsonl: Path | None, signals: StopSignals) -> Callable[[Decision], None]:
-    """What is told of each decision: a line of JSON if asked for, and the status line where it is not in the way."""
-    from edgekit_deploy.outputs.json_lines import STDOUT, DecisionLog
-    from edgekit_deploy.outputs.status_line import StatusLine
+def _wishes(options: dict[str, Any]) -> SourceOptions:
+    from edgekit_deploy.sources import SourceOptions, parse_size
 
-    log = stack.enter_context(DecisionLog(jsonl)) if jsonl else None
-    status = stack.enter_context(StatusLine()) if jsonl != STDOUT else None
+    size = parse_size(options["size"]) if options["size"] else None
+    fourcc = options["fourcc"].upper() if options["fourcc"] else None
+    return SourceOptions(fast=options["fast"], size=size, fps=options["fps"], fourcc=fourcc)
 
-    def observe(decision: Decision) -> None:
-        if status is not None:
-            status.update(decision)
-        if log is not None:
-            log.write(decision)
-            if log.is_closed:
-                signals.ask("output closed")
 
-    return observe
+def _decider(opened: Bundle, options: dict[str, Any], is_real_time: bool) -> Decider:
+    """Answers do not flicker where someone looks on; where every frame counts, each stands for itself."""
+    import dataclasses
+
+    from edgekit_deploy.smoothing import LIVE, Decider, Rules, read_thresholds
+
+    rules = LIVE if is_real_time else Rules()
+    given = {name: options[name] for name in ("smoothing", "margin", "threshold") if options[name] is not None}
+    own = read_thresholds(options["thresholds"], opened.card.labels) if options["thresholds"] else None
+    return Decider(opened.card.labels, dataclasses.replace(rules, **given), own)
+
+
+def _classifier(opened: Bundle, threads: int | None, top_k: int) -> Any:
+    from edgekit_deploy.camera_outputs import warn
+    from edgekit_deploy.classifier import Classifier
+
+    if threads is None:
+        from edgekit_deploy.threads import pick_threads
+
+        choice = pick_threads(opened)
+        threads = choice.threads
+        if choice.medians:
+            warn(f"Fastest with {choice}.")
+    return Classifier(opened, threads, top_k)
 
 
 def _check_not_the_source(option: str, path: Path | None, source: str) -> None:
@@ -151,23 +173,6 @@ def _check_not_the_source(option: str, path: Path | None, source: str) -> None:
 
     if path and path.exists() and Path(source).exists() and path.samefile(source):
         raise InputError(f"{option} must be another file than --source, got {path} for both.")
-
-
-def _window(stack: contextlib.ExitStack, title: str) -> Window | None:
-    """A window, or a line on why there is none."""
-    from edgekit.progress import console
-    from edgekit_deploy.outputs.window import Window, display_problem
-
-    if problem := display_problem():
-        console.print(f"No window: {problem}. Running headless.", markup=False)
-        return None
-    return stack.enter_context(Window(f"edgekit: {title}"))
-
-
-def _warn(line: str) -> None:
-    from edgekit.progress import console
-
-    console.print(line, markup=False, soft_wrap=True)
 
 
 def _with_recording(stats: CameraStats, recorder: Recorder | None) -> CameraStats:

@@ -168,7 +168,7 @@ class Capture:
 
     def _look_after(self, now: float) -> None:
         session = self._session
-        if self.trouble and session.frames:
+        if self.trouble and session.frames and self._next_try is None:
             self.trouble, self._failures = "", 0
             self.reconnects += 1
         if self._next_try is not None:

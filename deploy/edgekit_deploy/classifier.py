@@ -108,7 +108,8 @@ class Classifier:
         self._top_k = min(top_k, self.card.output.classes)
         self._make_buffers()
         # e^(-scale·d) for every distance d = 0…255 of a code from the best one: softmax without a single exp per frame.
-        self._exponentials = np.exp(-output_quantization.scale * np.arange(256)).astype(np.float32)
+        self._exponentials = np.exp(-output_quantization.scale * np.arange(256))
+        self._single_exponentials = self._exponentials.astype(np.float32)
 
     @classmethod
     def open(cls, path: str | Path, threads: int = 1, top_k: int = 5, kernels: Kernels = Kernels.XNNPACK) -> Classifier:
@@ -157,7 +158,7 @@ class Classifier:
         """Softmax over the last output's logits: (classes,) float32, 0 to 1, in a buffer that the next call reuses."""
         codes = self.network.output_view()
         np.subtract(int(codes.max()), codes, out=self._distances, dtype=np.int16)
-        np.take(self._exponentials, self._distances, out=self._probabilities, mode="clip")
+        np.take(self._single_exponentials, self._distances, out=self._probabilities, mode="clip")
         self._probabilities /= self._probabilities.sum()
         return self._probabilities
 

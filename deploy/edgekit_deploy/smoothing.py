@@ -197,3 +197,7 @@ def _by_index(thresholds: Mapping[str, float], labels: Sequence[str], where: str
 def _check_range(name: str, value: object, most: float) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= most:
         raise InputError(f"The {name} must be 0 to {most:g}, got {value!r}.")
+
+
+# Where someone looks on. A third of a second is hardly noticed, and a flickering answer is.
+LIVE = Rules(smoothing=0.3, margin=0.1, threshold=0.3)

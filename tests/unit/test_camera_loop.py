@@ -38,6 +38,7 @@ class Endless:
 
     def __init__(self, act=lambda index: None, period=0.002):
         self.name, self.lossless, self.fps, self.notes = "endless", False, 30.0, []
+        self.is_live = not self.lossless
         self.act, self.period, self.closed = act, period, 0
 
     def __enter__(self):

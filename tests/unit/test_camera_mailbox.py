@@ -23,6 +23,7 @@ class Scripted:
 
     def __init__(self, script, lossless=False):
         self.name, self.lossless, self.fps, self.notes = "script", lossless, 30.0, []
+        self.is_live = not self.lossless
         self.script, self.closed, self.read = script, 0, 0
 
     def __enter__(self):
@@ -130,7 +131,7 @@ def test_books_balance_under_random_schedules(seed):
     assert taken == len(indices)
     assert indices == sorted(set(indices))
     assert source.closed == 1
-    assert not capture._thread.is_alive()
+    assert not capture._session.thread.is_alive()
     if lossless:
         assert indices == list(range(len(indices)))
         assert dropped <= 2  # only what was on its way when the reader stopped
@@ -187,4 +188,4 @@ def test_a_blocked_read_does_not_block_the_end(monkeypatch):
         assert capture.get(0.05) is None
     assert time.monotonic() - start < 2.0
     release.set()
-    capture._thread.join(2)
+    capture._session.thread.join(2)

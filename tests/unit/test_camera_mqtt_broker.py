@@ -48,7 +48,7 @@ def test_each_change_is_published_and_nothing_else(broker):
         for label in (None, "cat", "cat", "dog", "dog", None, "cat"):
             mqtt.write(decision(label, 0.5))
             expected += [label] if not expected or expected[-1] != label else []
-            watcher.wait(STATE, lambda payloads: labels(payloads) == expected)
+            watcher.wait(STATE, lambda payloads, expected=tuple(expected): labels(payloads) == list(expected))
         states = [json.loads(payload) for payload in watcher.payloads(STATE)]
     assert [state["previous"] for state in states] == [None, None, "cat", "dog", None]
     assert all(state["probability"] == 0.5 for state in states)

@@ -10,8 +10,10 @@ from rich.console import Console
 
 from edgekit_deploy.camera import Decision
 from edgekit_deploy.classifier import Guess, Result, Timings
+from edgekit_deploy.health import Health
 from edgekit_deploy.outputs import status_line, window
 from edgekit_deploy.outputs.overlay import Hud
+from edgekit_deploy.smoothing import Verdict
 from edgekit_deploy.sources.frames import Frame
 
 PICTURE = np.zeros((4, 4, 3), np.uint8)
@@ -57,7 +59,8 @@ def test_keys_and_close_button(monkeypatch, key, visible, goes_on):
 
 def decision(accuracy=None) -> Decision:
     result = Result((Guess(0, "cat [x]", 0.876, 9),), Timings(0.0, 0.0, 0.0))
-    return Decision(Frame(PICTURE, 0.0, 7, 0.2), result, None, Hud(29.97, 12.34, 3), 42, accuracy)
+    verdict = Verdict(0, result.label, result.probability)
+    return Decision(Frame(PICTURE, 0.0, 7, 0.2), result, verdict, None, Hud(29.97, 12.34, 3), 42, accuracy, Health())
 
 
 def test_line_tells_answer_and_figures():

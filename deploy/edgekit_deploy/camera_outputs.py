@@ -1,0 +1,113 @@
+"""What `edgekit camera` opens for its output options, and what is told of each decision."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+from edgekit.card import Card
+from edgekit.progress import console
+from edgekit_deploy.camera import Decision
+from edgekit_deploy.outputs.json_lines import STDOUT, DecisionLog
+from edgekit_deploy.outputs.recorder import Recorder
+from edgekit_deploy.outputs.status_line import StatusLine
+from edgekit_deploy.outputs.window import Window, display_problem
+from edgekit_deploy.signals import StopSignals
+
+BYTES_PER_MB = 1_000_000
+
+
+def warn(line: str) -> None:
+    """A line on stderr, from any thread."""
+    console.print(line, markup=False, soft_wrap=True)
+
+
+class Outputs:
+    """The outputs that were asked for; use as a context manager.
+
+    Args:
+        options: Of the command.
+        card: The model's.
+        signals: Asked to stop when nobody reads the output any more.
+        is_lossless: Every frame counts: rather slow the loop down than lose a line.
+
+    Attributes:
+        recorder: None: no recording.
+        window: None: none.
+    """
+
+    def __init__(self, options: dict[str, Any], card: Card, signals: StopSignals, is_lossless: bool) -> None:
+        self.recorder: Recorder | None = None
+        self.window: Window | None = None
+        self._options, self._card, self._signals, self._is_lossless = options, card, signals, is_lossless
+        self._stack = contextlib.ExitStack()
+        self._log: DecisionLog | None = None
+        self._observers: list[Callable[[Decision], None]] = []
+
+    def __enter__(self) -> Self:
+        """Open them, the most delicate first.
+
+        Raises:
+            InputError: One cannot be opened.
+            MissingError: Its extra is not installed.
+        """
+        with contextlib.ExitStack() as stack:
+            self._open(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Finish and close them."""
+        self._stack.close()
+
+    def observe(self, decision: Decision) -> None:
+        """Tell all of them of a decision; none of them blocks."""
+        for observer in self._observers:
+            observer(decision)
+        if self._log is not None and self._log.is_closed:
+            self._signals.ask("output closed")
+
+    def _open(self, stack: contextlib.ExitStack) -> None:
+        options = self._options
+        if not options["headless"]:
+            self.window = _window(stack, self._card.name)
+        if options["record"]:
+            self.recorder = stack.enter_context(Recorder(options["record"], warn=warn))
+        if options["jsonl"] != STDOUT:
+            self._observers.append(stack.enter_context(StatusLine()).update)
+        if options["jsonl"]:
+            self._log = stack.enter_context(self._open_log(options["jsonl"], options["jsonl_max_mb"]))
+            self._observers.append(self._log.write)
+        if options["mqtt"]:
+            self._observers.append(self._open_mqtt(stack, options["mqtt"]))
+        if options["on_change"]:
+            from edgekit_deploy.outputs.hook import Hook
+
+            self._observers.append(stack.enter_context(Hook(options["on_change"], warn=warn)).write)
+
+    def _open_log(self, path: Path, most_mb: float | None) -> DecisionLog:
+        most_bytes = None if most_mb is None else round(most_mb * BYTES_PER_MB)
+        return DecisionLog(
+            path,
+            warn=warn,
+            most_bytes=most_bytes,
+            is_lossless=self._is_lossless,
+            is_stopping=lambda: bool(self._signals.received),
+        )
+
+    def _open_mqtt(self, stack: contextlib.ExitStack, url: str) -> Callable[[Decision], None]:
+        from edgekit_deploy.outputs.mqtt import MqttOutput
+        from edgekit_deploy.outputs.mqtt_broker import Broker, topic_name
+
+        output = MqttOutput(Broker.parse(url), topic_name(self._card.name), model=self._card.name, warn=warn)
+        return stack.enter_context(output).write
+
+
+def _window(stack: contextlib.ExitStack, title: str) -> Window | None:
+    """A window, or a line on why there is none."""
+    if problem := display_problem():
+        warn(f"No window: {problem}. Running headless.")
+        return None
+    return stack.enter_context(Window(f"edgekit: {title}"))
