@@ -7,13 +7,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from edgekit.preprocess import Image
 from edgekit_deploy.capture import Capture
 from edgekit_deploy.classifier import Classifier, Result
+from edgekit_deploy.health import Health, read_health
 from edgekit_deploy.latency import Histogram
-from edgekit_deploy.outputs.overlay import Hud, annotate
+from edgekit_deploy.outputs.overlay import Hud, annotate, banner
 from edgekit_deploy.outputs.recorder import Recorder
 from edgekit_deploy.outputs.window import Window
 from edgekit_deploy.signals import StopSignals
+from edgekit_deploy.smoothing import Decider, Rules, Verdict
 from edgekit_deploy.sources.frames import Frame, Source, SourceLost
 from edgekit_deploy.stats import STAGES, CameraStats
 from edgekit_deploy.truth import Truth
@@ -21,6 +24,7 @@ from edgekit_deploy.truth import Truth
 POLL_SECONDS = 0.1
 # Weight of the newest frame in the live frames-per-second figure.
 FPS_SMOOTHING = 0.1
+HEALTH_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -42,30 +46,37 @@ class Decision:
 
     Attributes:
         frame: The frame (its image may carry the overlay).
-        result: The answer.
+        result: What the network says of this frame.
+        verdict: The answer, after smoothing, hysteresis and thresholds.
         truth: Class index that is right, if known.
         hud: Live figures.
         inferred: Frames classified so far, this one included.
         accuracy: Share of judged frames that were right so far; None if none was judged.
+        health: The board's state, at most HEALTH_SECONDS old.
     """
 
     frame: Frame
     result: Result
+    verdict: Verdict
     truth: int | None
     hud: Hud
     inferred: int
     accuracy: float | None
+    health: Health
 
 
 def run_camera(
     classifier: Classifier,
     source: Source,
     *,
+    reopen: Callable[[], Source] | None = None,
+    decider: Decider | None = None,
     recorder: Recorder | None = None,
     window: Window | None = None,
     truth: Truth | None = None,
     limits: Limits | None = None,
     observer: Callable[[Decision], None] | None = None,
+    notify: Callable[[str], None] | None = None,
     signals: StopSignals | None = None,
 ) -> CameraStats:
     """Classify frames until the stream ends, a limit is reached, the window is closed, or SIGINT or SIGTERM comes.
@@ -73,11 +84,15 @@ def run_camera(
     Args:
         classifier: The model.
         source: Not yet entered; the loop opens and closes it.
+        reopen: Gives a live source anew, not yet entered, when it was lost; None: a loss ends the run.
+        decider: Of the answer; default: the best guess of each frame.
         recorder: Entered by the caller, who also closes it.
         window: Likewise.
         truth: What the stream really shows, by `Frame.index`.
         limits: When to stop.
         observer: Called in this thread after every frame; keep it short.
+        notify: Called in this thread with a line when the source is lost, when it is back, and when the board begins
+            to slow down.
         signals: Entered by the caller, who wants to be shielded from signals before and after the loop as well
             (while a recording is being finished); default: the loop takes care of itself.
 
@@ -85,12 +100,25 @@ def run_camera(
         What was measured. `ended` tells which of the above it was: a signal does not raise, so look for "SIGINT".
 
     Raises:
-        SourceLost: The camera stopped delivering; its `stats` hold what was measured until then.
+        SourceLost: The camera stopped delivering and there is no `reopen`; `stats` holds what was measured until then.
         InputError: The source could not be opened or read.
     """
     with contextlib.ExitStack() as stack:
         watched = signals or stack.enter_context(StopSignals())
-        return _Loop(classifier, source, recorder, window, truth, limits or Limits(), observer, watched).run()
+        decider = decider or Decider(classifier.card.labels, Rules())
+        outlets = _Outlets(recorder, window, observer, notify or (lambda line: None))
+        capture = Capture(source, reopen)
+        return _Loop(classifier, capture, decider, outlets, truth, limits or Limits(), watched).run()
+
+
+@dataclass(frozen=True)
+class _Outlets:
+    """Where the loop's results go."""
+
+    recorder: Recorder | None
+    window: Window | None
+    observer: Callable[[Decision], None] | None
+    notify: Callable[[str], None]
 
 
 class _Loop:
@@ -99,63 +127,68 @@ class _Loop:
     def __init__(
         self,
         classifier: Classifier,
-        source: Source,
-        recorder: Recorder | None,
-        window: Window | None,
+        capture: Capture,
+        decider: Decider,
+        outlets: _Outlets,
         truth: Truth | None,
         limits: Limits,
-        observer: Callable[[Decision], None] | None,
         signals: StopSignals,
     ) -> None:
-        self.classifier, self.source, self.recorder, self.window = classifier, source, recorder, window
-        self.truth, self.limits, self.observer = truth, limits, observer
-        self.signals = signals
+        self.classifier, self.capture, self.decider, self.out = classifier, capture, decider, outlets
+        self.truth, self.limits, self.signals = truth, limits, signals
         self.stages = {name: Histogram() for name in STAGES}
         self.inferred = self.judged = self.correct = 0
         self.live_fps = 0.0
-        self.ended = ""
+        self.ended = self.trouble = ""
+        self.last_drawn: Image | None = None
         self.start = self.last_decision = time.monotonic()
+        self.health, self.health_until = Health(), 0.0
+        self.throttled: set[str] = set()
 
     def run(self) -> CameraStats:
-        capture = Capture(self.source)
         try:
-            with capture:
+            with self.capture:
                 self.start = self.last_decision = time.monotonic()
-                if self.recorder is not None:
-                    self.recorder.set_default_fps(self.source.fps)
+                if self.out.recorder is not None:
+                    self.out.recorder.set_default_fps(self.capture.source.fps)
                 while not self.ended:
-                    self._step(capture)
+                    self._step()
         except SourceLost as lost:
             self.ended = "source lost"
-            lost.stats = self._stats(capture)
+            lost.stats = self._stats()
             raise
-        return self._stats(capture)
+        return self._stats()
 
-    def _step(self, capture: Capture) -> None:
+    def _step(self) -> None:
         """Wait for a frame, briefly, and decide on it."""
         if self.signals.received:
             self.ended = self.signals.received
             return
         waiting = time.perf_counter()
-        frame = capture.get(POLL_SECONDS)
+        frame = self.capture.get(POLL_SECONDS)
+        self._tell_trouble()
         if frame is None:
-            if capture.is_over:
+            if self.capture.is_over:
                 self.ended = self.ended or "end of stream"
             self._check_limits()
             return
         self.stages["wait"].add(time.perf_counter() - waiting)
         result = self.classifier.classify(frame.image)
         now = time.monotonic()
+        verdict = self.decider.update(self.classifier.probabilities(), now)
         self._measure(frame, result, now)
+        self._look_at_board(now)
         right = self.truth.at(frame.index) if self.truth else None
         if right is not None:
             self.judged += 1
             self.correct += right == result.index
-        hud = Hud(self.live_fps, 1e3 * (now - frame.timestamp), capture.counts()[2])
-        self._show(frame, result, hud, right)
-        if self.observer:
+        hud = Hud(self.live_fps, 1e3 * (now - frame.timestamp), self.capture.counts()[2], self.health.warning)
+        self._show(frame, result, verdict, hud, right)
+        if self.out.observer:
             accuracy = self.correct / self.judged if self.judged else None
-            self.observer(Decision(frame, result, right, hud, self.inferred, accuracy))
+            self.out.observer(
+                Decision(frame, result, verdict, right, hud, self.inferred, accuracy, self.health)
+            )
         self._check_limits()
 
     def _measure(self, frame: Frame, result: Result, now: float) -> None:
@@ -167,16 +200,37 @@ class _Loop:
         self.live_fps += (current - self.live_fps) * (FPS_SMOOTHING if self.inferred > 1 else 1.0)
         self.last_decision = now
 
-    def _show(self, frame: Frame, result: Result, hud: Hud, right: int | None) -> None:
-        if self.recorder is None and self.window is None:
+    def _tell_trouble(self) -> None:
+        if self.capture.trouble == self.trouble:
+            return
+        self.trouble = self.capture.trouble
+        self.out.notify(self.trouble or f"{self.capture.source.name} is back.")
+        if self.trouble and self.out.window is not None and self.last_drawn is not None:
+            self.out.window.show(banner(self.last_drawn, self.trouble))
+
+    def _look_at_board(self, now: float) -> None:
+        """Once a second at most; what slows the board down is told when it begins, each kind once."""
+        if now < self.health_until:
+            return
+        self.health, self.health_until = read_health(), now + HEALTH_SECONDS
+        new = set(self.health.throttling.now if self.health.throttling else ()) - self.throttled
+        if new:
+            self.throttled |= new
+            self.out.notify(f"The board slows down: {', '.join(sorted(new))}. Check power supply and cooling.")
+
+    def _show(self, frame: Frame, result: Result, verdict: Verdict, hud: Hud, right: int | None) -> None:
+        recorder, window = self.out.recorder, self.out.window
+        if recorder is None and window is None:
             return
         start = time.perf_counter()
         label = None if right is None else self.classifier.card.labels[right]
-        drawn = annotate(frame.image, result, hud, label)
-        if self.recorder is not None:
-            self.recorder.write(drawn, frame.media_time, wait=self.source.lossless)
-        if self.window is not None and not self.window.show(drawn):
-            self.ended = self.ended or "window closed"
+        drawn = annotate(frame.image, result, hud, label, verdict=verdict)
+        if recorder is not None:
+            recorder.write(drawn, frame.media_time, wait=self.capture.source.lossless)
+        if window is not None:
+            self.last_drawn = drawn
+            if not window.show(drawn):
+                self.ended = self.ended or "window closed"
         self.stages["draw"].add(time.perf_counter() - start)
 
     def _check_limits(self) -> None:
@@ -186,11 +240,11 @@ class _Loop:
         if seconds is not None and time.monotonic() - self.start >= seconds:
             self.ended = self.ended or "limit"
 
-    def _stats(self, capture: Capture) -> CameraStats:
-        captured, taken, dropped = capture.counts()
+    def _stats(self) -> CameraStats:
+        captured, taken, dropped = self.capture.counts()
         # A frame whose classification failed was taken but not inferred; it must not vanish from the books.
         return CameraStats(
-            source=self.source.name,
+            source=self.capture.source.name,
             kernels=str(self.classifier.network.kernels),
             threads=self.classifier.threads,
             ended=self.ended,
@@ -198,8 +252,11 @@ class _Loop:
             captured=captured,
             inferred=self.inferred,
             dropped=dropped + taken - self.inferred,
+            reconnects=self.capture.reconnects,
             judged=self.judged,
             correct=self.correct,
             stages={name: histogram.summary() for name, histogram in self.stages.items()},
-            notes=tuple(self.source.notes),
+            health=read_health(),
+            throttled=tuple(sorted(self.throttled)),
+            notes=tuple(self.capture.notes),
         )

@@ -90,11 +90,11 @@ def command(
     from edgekit_deploy.outputs.json_lines import STDOUT
     from edgekit_deploy.outputs.recorder import Recorder
     from edgekit_deploy.signals import StopSignals
-    from edgekit_deploy.sources import open_source
+    from edgekit_deploy.sources import SourceOptions, open_source
     from edgekit_deploy.sources.frames import SourceLost
     from edgekit_deploy.truth import Truth
 
-    frames = open_source(source, fast)
+    frames = open_source(source, SourceOptions(fast=fast))
     for option, path in (("--record", record), ("--jsonl", jsonl), ("--json", json_path)):
         _check_not_the_source(option, path, source)
     if json_path:

@@ -1,62 +1,207 @@
-"""The capture thread: reads a source into a mailbox, so that inference never waits behind old frames."""
+"""The capture thread: reads a source into a mailbox, so that inference never waits behind old frames.
+
+A live source that is lost, or hangs, is opened anew in another thread, with growing pauses, for as long as it takes.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import threading
+import time
+from collections.abc import Callable
 from typing import Self
 
 from edgekit_deploy.mailbox import Mailbox
-from edgekit_deploy.sources.frames import Frame, Source
+from edgekit_deploy.sources.frames import Frame, Source, SourceLost
 
-JOIN_SECONDS = 5.0
+# A live source that gives no frame for so long hangs; one slower than a frame in two seconds gets three periods.
+HANG_SECONDS = 2.0
+HANG_PERIODS = 3.0
+# Opening may take longer: sources give up by themselves after about five seconds.
+OPEN_SECONDS = 10.0
+# Pauses before one attempt and the next; the last one for ever.
+PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
+JOIN_SECONDS = 3.0
+# Threads that hang in a driver cannot be ended; while there are so many, no new one is started.
+MOST_STUCK_THREADS = 4
+MOST_NOTES = 50
+
+
+class Session:
+    """One opening of a source: the thread that reads it, until it ends, is lost or is left behind.
+
+    The thread closes the source itself, because releasing a device under a blocked read crashes in OpenCV.
+
+    Attributes:
+        source: What is read.
+        lost: Why it ended, once it did so in a way that another session may mend.
+        frames: How many it delivered.
+        next_index: One more than the last frame's.
+    """
+
+    def __init__(self, source: Source, capture: Capture, is_open: bool, first_index: int) -> None:
+        self.source = source
+        self.lost: SourceLost | None = None
+        self.frames = 0
+        self.next_index = first_index
+        self._first_index = first_index
+        self._capture, self._is_open, self._is_left = capture, is_open, False
+        self._sign_of_life = time.monotonic()
+        self.thread = threading.Thread(target=self._run, name="edgekit-capture", daemon=True)
+
+    def is_hung(self, now: float) -> bool:
+        """No frame, or no end of opening, for longer than should be."""
+        patience = max(HANG_SECONDS, HANG_PERIODS / self.source.fps) if self._is_open else OPEN_SECONDS
+        return self.source.is_live and now - self._sign_of_life > patience
+
+    def leave(self) -> None:
+        """Take nothing from it any more; its thread ends when it can."""
+        self._is_left = True
+
+    def _run(self) -> None:
+        error: BaseException | None = None
+        try:
+            if not self._is_open:
+                self.source.__enter__()
+                self._is_open, self._sign_of_life = True, time.monotonic()
+            for frame in self.source:
+                if self._is_left or not self._put(frame):
+                    break
+        except BaseException as raised:  # it surfaces in the main thread
+            error = raised
+        try:
+            self.source.__exit__(None, None, None)
+        except Exception as raised:
+            error = error or raised
+        if not self._is_left:
+            self._capture.end(self, error)
+
+    def _put(self, frame: Frame) -> bool:
+        if self._first_index:
+            since = frame.timestamp - self._capture.start
+            frame = dataclasses.replace(frame, index=frame.index + self._first_index, media_time=since)
+        is_wanted = self._capture.mailbox.put(frame)
+        # After the wait for a place, which is the loop's time and not the source's.
+        self._sign_of_life = time.monotonic()
+        self.frames += 1
+        self.next_index = frame.index + 1
+        return is_wanted
 
 
 class Capture:
     """Opens `source`, reads it in a thread of its own and closes it there.
 
-    The thread closes the source because releasing a device under a blocked read crashes in OpenCV; a thread that
-    stays blocked longer than JOIN_SECONDS is left behind (it is a daemon) rather than waited for.
+    A thread that stays blocked longer than JOIN_SECONDS is left behind at the end (it is a daemon), not waited for.
+
+    Args:
+        source: Not yet entered.
+        reopen: Gives the source anew after a loss, not yet entered; None: a loss is the end.
+
+    Attributes:
+        mailbox: Where the frames go.
+        start: time.monotonic() seconds of the first opening.
+        reconnects: How often the source was lost and came back.
+        trouble: Why there are no frames at the moment, in a line; "" while all is well.
     """
 
-    def __init__(self, source: Source) -> None:
-        self._source = source
-        self._mailbox = Mailbox(source.lossless)
-        self._thread = threading.Thread(target=self._run, name="edgekit-capture", daemon=True)
+    def __init__(self, source: Source, reopen: Callable[[], Source] | None = None) -> None:
+        self.mailbox = Mailbox(source.lossless)
+        self.start = time.monotonic()
+        self.reconnects = 0
+        self.trouble = ""
+        self._reopen = reopen
+        self._failures = 0
+        self._next_try: float | None = None
+        self._stuck: list[threading.Thread] = []
+        self._old_notes: list[str] = []
+        self._session = Session(source, self, is_open=True, first_index=0)
 
     def __enter__(self) -> Self:
         """Open the source (its errors are raised here) and start reading."""
-        self._source.__enter__()
-        self._thread.start()
+        self.source.__enter__()
+        self.start = time.monotonic()
+        self._session = Session(self.source, self, is_open=True, first_index=0)
+        self._session.thread.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
         """Stop reading; afterwards `counts` no longer changes and captured = taken + dropped."""
-        self._mailbox.close_reader()
-        self._thread.join(JOIN_SECONDS)
+        self.mailbox.close_reader()
+        self._session.thread.join(JOIN_SECONDS)
 
     def get(self, timeout: float) -> Frame | None:
-        """As `Mailbox.get`: what the thread failed with is raised here."""
-        return self._mailbox.get(timeout)
+        """As `Mailbox.get`, and the place where a lost source is noticed and opened anew.
+
+        Raises:
+            SourceLost: The source is lost, and there is no `reopen`.
+            Whatever else the thread failed with.
+        """
+        self._look_after(time.monotonic())
+        return self.mailbox.get(timeout)
+
+    @property
+    def source(self) -> Source:
+        """What is read at the moment."""
+        return self._session.source
+
+    @property
+    def notes(self) -> list[str]:
+        """The notes of all sources so far; of very many the first."""
+        return [*self._old_notes, *self.source.notes][:MOST_NOTES]
 
     @property
     def is_over(self) -> bool:
         """The stream has ended and its last frame has been taken."""
-        return self._mailbox.is_over
+        return self.mailbox.is_over
 
     def counts(self) -> tuple[int, int, int]:
         """(captured, taken, dropped) so far."""
-        return self._mailbox.counts()
+        return self.mailbox.counts()
 
-    def _run(self) -> None:
-        error: BaseException | None = None
-        try:
-            for frame in self._source:
-                if not self._mailbox.put(frame):
-                    break
-        except BaseException as raised:  # it surfaces in the main thread
-            error = raised
-        try:
-            self._source.__exit__(None, None, None)
-        except Exception as raised:
-            error = error or raised
-        self._mailbox.close_writer(error)
+    def end(self, session: Session, error: BaseException | None) -> None:
+        """The session's last word, from its thread."""
+        is_lost = isinstance(error, SourceLost) or (error is None and session.source.is_live)
+        if self._reopen is not None and session.source.is_live and is_lost:
+            session.lost = error if isinstance(error, SourceLost) else _ended(session.source)
+        else:
+            self.mailbox.close_writer(error)
+
+    def _look_after(self, now: float) -> None:
+        session = self._session
+        if self.trouble and session.frames:
+            self.trouble, self._failures = "", 0
+            self.reconnects += 1
+        if self._next_try is not None:
+            if now >= self._next_try:
+                self._try_again()
+        elif session.lost is not None:
+            self._lose(session.lost, now)
+        elif session.is_hung(now) and session.thread.is_alive():
+            session.leave()
+            self._stuck.append(session.thread)
+            self._lose(_hung(session.source), now)
+
+    def _lose(self, lost: SourceLost, now: float) -> None:
+        if self._reopen is None:
+            raise lost
+        pause = PAUSES[min(self._failures, len(PAUSES) - 1)]
+        self._failures += 1
+        self._next_try = now + pause
+        self.trouble = f"{lost.message} Trying again."
+
+    def _try_again(self) -> None:
+        self._stuck = [thread for thread in self._stuck if thread.is_alive()]
+        if self._reopen is None or len(self._stuck) >= MOST_STUCK_THREADS:
+            return
+        self._next_try = None
+        self._old_notes = self.notes
+        self._session = Session(self._reopen(), self, is_open=False, first_index=self._session.next_index)
+        self._session.thread.start()
+
+
+def _hung(source: Source) -> SourceLost:
+    return SourceLost(f"{source.name} must keep delivering, got nothing for {HANG_SECONDS:g} s.", "Check the cable.")
+
+
+def _ended(source: Source) -> SourceLost:
+    return SourceLost(f"{source.name} must keep delivering, got an end of the stream.", "Check the camera.")

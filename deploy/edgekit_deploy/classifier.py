@@ -108,7 +108,7 @@ class Classifier:
         self._top_k = min(top_k, self.card.output.classes)
         self._make_buffers()
         # e^(-scale·d) for every distance d = 0…255 of a code from the best one: softmax without a single exp per frame.
-        self._exponentials = np.exp(-float(output_quantization.scale) * np.arange(256))
+        self._exponentials = np.exp(-output_quantization.scale * np.arange(256)).astype(np.float32)
 
     @classmethod
     def open(cls, path: str | Path, threads: int = 1, top_k: int = 5, kernels: Kernels = Kernels.XNNPACK) -> Classifier:
@@ -153,6 +153,14 @@ class Classifier:
         """A copy of the last output: (classes,) int8."""
         return np.array(self.network.output_view(), np.int8)
 
+    def probabilities(self) -> NDArray[np.float32]:
+        """Softmax over the last output's logits: (classes,) float32, 0 to 1, in a buffer that the next call reuses."""
+        codes = self.network.output_view()
+        np.subtract(int(codes.max()), codes, out=self._distances, dtype=np.int16)
+        np.take(self._exponentials, self._distances, out=self._probabilities, mode="clip")
+        self._probabilities /= self._probabilities.sum()
+        return self._probabilities
+
     def _make_buffers(self) -> None:
         spec = self.card.input
         table = quantization_table(spec)
@@ -165,6 +173,8 @@ class Classifier:
         self._scratch: Image | None = None
         # int16, so that a taken class can be put below every int8 code.
         self._scores = np.empty(self.card.output.classes, np.int16)
+        self._distances = np.empty_like(self._scores)
+        self._probabilities = np.empty(self.card.output.classes, np.float32)
 
     def _scratch_for(self, frame: Image) -> Image | None:
         """The buffer for the averaged box, made anew only when the frame size changes."""

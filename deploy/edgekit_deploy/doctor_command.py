@@ -10,7 +10,7 @@ import click
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from edgekit_deploy.doctor import Check
+    from edgekit_deploy.checks import Check
 
 COLOURS = {"ok": "green", "note": "yellow", "broken": "bold red"}
 
@@ -35,7 +35,8 @@ def command(model: Path | None, as_json: bool) -> None:
     from rich.console import Console
 
     from edgekit.errors import GateError
-    from edgekit_deploy.doctor import Verdict, check_machine
+    from edgekit_deploy.checks import Verdict
+    from edgekit_deploy.doctor import check_machine
 
     checks = list(check_machine())
     if model is not None:
@@ -52,11 +53,11 @@ def command(model: Path | None, as_json: bool) -> None:
 
 def _model_checks(model: Path, machine: list[Check]) -> list[Check]:
     """The model's checks, unless the machine lacks what they need."""
-    from edgekit_deploy.doctor import Check, Verdict
+    from edgekit_deploy.checks import Check, Verdict
 
     needed = {"numpy", "OpenCV", "runtime"}
     if any(check.name in needed and check.verdict is Verdict.BROKEN for check in machine):
-        return [Check("model", Verdict.NOTE, "not looked at, before the above is mended")]
+        return [Check("model", Verdict.NOTE, "not looked at", "Mend the above first.")]
     from edgekit_deploy.self_test import check_model
 
     return list(check_model(model))

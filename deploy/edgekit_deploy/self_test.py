@@ -17,9 +17,9 @@ from edgekit.card import GoldenSample
 from edgekit.errors import EdgekitError, InputError
 from edgekit.preprocess import Image, crop_and_resize, quantization_table, to_int8
 from edgekit.runtime import Kernels, Network, check_agreement
-from edgekit_deploy.bench import noise_frame
+from edgekit_deploy.checks import Check, Verdict
 from edgekit_deploy.classifier import Classifier, SlowKernelsWarning, slow_kernels
-from edgekit_deploy.doctor import Check, Verdict
+from edgekit_deploy.noise import noise_frame
 
 X86 = frozenset({"x86_64", "amd64", "i386", "i686"})
 

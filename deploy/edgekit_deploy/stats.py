@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-
+from edgekit_deploy.health import Health
 from edgekit_deploy.latency import Summary
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 STAGES = {
     "wait": "waiting for a frame",
@@ -34,9 +36,12 @@ class CameraStats:
         captured: Frames read.
         inferred: Frames classified.
         dropped: Frames replaced by a newer one before they could be classified.
+        reconnects: How often the source was lost and came back.
         judged: Classified frames whose truth was known.
         correct: Those of them that were classified right.
         stages: Latency of each of STAGES, in milliseconds.
+        health: The board's state at the end.
+        throttled: What slowed the board down meanwhile.
         recorded: Frames in the recording.
         recording_dropped: Frames that came faster than the recorder could encode.
         notes: Things worth telling, a line each.
@@ -50,9 +55,12 @@ class CameraStats:
     captured: int
     inferred: int
     dropped: int
+    reconnects: int
     judged: int
     correct: int
     stages: dict[str, Summary]
+    health: Health
+    throttled: tuple[str, ...]
     recorded: int = 0
     recording_dropped: int = 0
     notes: tuple[str, ...] = field(default=())
@@ -73,6 +81,9 @@ class CameraStats:
 
     def table(self) -> Table:
         """For the terminal."""
+        # A tenth of the time until the first answer, and not needed before the end.
+        from rich.table import Table
+
         table = Table(title=f"{self.source}: {self.inferred} frames in {self.seconds:.1f} s ({self.ended})")
         for name in ("stage", "p50 ms", "p95 ms", "p99 ms", "max ms"):
             table.add_column(name, justify="left" if name == "stage" else "right")
@@ -92,8 +103,21 @@ class CameraStats:
             f"{self.fps:.1f} fps, {self.kernels} kernels, {threads}",
             f"{self.captured} captured = {self.inferred} inferred + {self.dropped} dropped",
         ]
+        if self.reconnects:
+            lines.append(f"lost and found again {self.reconnects} times")
         if self.accuracy is not None:
             lines.append(f"accuracy {100 * self.accuracy:.2f} % ({self.correct} of {self.judged} frames)")
         if self.recorded:
             lines.append(f"{self.recorded} frames recorded, {self.recording_dropped} dropped by the recorder")
+        if board := self._board():
+            lines.append(board)
         return [*lines, *self.notes]
+
+    def _board(self) -> str:
+        health = self.health
+        figures = (
+            ("{:.0f} °C", health.temperature),
+            ("slowed down by {}", ", ".join(self.throttled) or None),
+            ("{:.0f} MiB of memory at most", health.peak),
+        )
+        return ", ".join(text.format(value) for text, value in figures if value is not None)

@@ -273,7 +273,7 @@ def test_a_camera_that_is_pulled_out_still_gets_its_table(files, tmp_path, monke
             time.sleep(0.02)
             return (True, np.full((48, 64, 3), COLOURS[0], np.uint8)) if self.reads <= 8 else (False, None)
 
-    monkeypatch.setattr(sources, "open_source", lambda text, fast: CameraSource(0, opener=lambda number: Pulled()))
+    monkeypatch.setattr(sources, "open_source", lambda text, options: CameraSource(0, opener=lambda number: Pulled()))
     record, stats = tmp_path / "out.mp4", tmp_path / "stats.json"
     done = CliRunner().invoke(
         command, [str(files / "model.tflite"), "--headless", "--record", str(record), "--json", str(stats)]

@@ -14,6 +14,7 @@ import numpy as np
 
 from edgekit.preprocess import Image
 from edgekit_deploy.classifier import Guess, Result
+from edgekit_deploy.smoothing import Verdict
 
 MIN_SIDE = 240
 MAX_ASPECT_SIDE = 1920
@@ -24,14 +25,22 @@ Colour = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Hud:
-    """The figures in the top line: frames per second, milliseconds from capture to decision, frames dropped."""
+    """The top line: frames per second, milliseconds from capture to decision, frames dropped, what slows the board."""
 
     fps: float
     latency_ms: float
     dropped: int
+    warning: str = ""
 
 
-def annotate(image: Image, result: Result, hud: Hud, truth: str | None = None, bars: int = 3) -> Image:
+def annotate(
+    image: Image,
+    result: Result,
+    hud: Hud,
+    truth: str | None = None,
+    bars: int = 3,
+    verdict: Verdict | None = None,
+) -> Image:
     """Draw the best guesses and the figures.
 
     Args:
@@ -40,6 +49,7 @@ def annotate(image: Image, result: Result, hud: Hud, truth: str | None = None, b
         hud: The top line.
         truth: Label that is right, if known: the frame's border turns green or red.
         bars: How many guesses to show at most.
+        verdict: The answer; it is told in a line of its own where it is not this frame's best guess.
 
     Returns:
         (H', W', 3) uint8 BGR, both sides at least MIN_SIDE.
@@ -48,6 +58,8 @@ def annotate(image: Image, result: Result, hud: Hud, truth: str | None = None, b
     height, width = canvas.shape[:2]
     unit = max(12, min(height, width) // 20)
     _draw_hud(canvas, hud, unit)
+    if verdict is not None and verdict.index != result.index:
+        _draw_line(canvas, verdict.label or "nothing sure", unit * 3 // 2, unit, AMBER)
     guesses = result.top[:bars]
     top = height - len(guesses) * unit * 3 // 2 - unit // 2
     _shade(canvas, top, height)
@@ -55,6 +67,14 @@ def annotate(image: Image, result: Result, hud: Hud, truth: str | None = None, b
         _draw_bar(canvas, guess, top + unit // 4 + row * unit * 3 // 2, unit, _colour(guess, row, truth))
     if truth is not None:
         _draw_truth(canvas, truth, result.label, unit)
+    return canvas
+
+
+def banner(image: Image, text: str) -> Image:
+    """A copy of a picture that `annotate` gave, with a line of text across its middle."""
+    canvas = image.copy()
+    unit = max(12, min(canvas.shape[:2]) // 20)
+    _draw_line(canvas, text, canvas.shape[0] // 2 - unit, unit, RED)
     return canvas
 
 
@@ -94,7 +114,15 @@ def fitted(text: str, width: int, unit: int) -> str:
 def _draw_hud(canvas: Image, hud: Hud, unit: int) -> None:
     _shade(canvas, 0, unit * 3 // 2)
     text = f"{hud.fps:.1f} fps  {hud.latency_ms:.1f} ms  {hud.dropped} dropped"
-    _text(canvas, text, unit // 2, unit // 4, unit, WHITE, canvas.shape[1] - unit)
+    if hud.warning:
+        text = f"{hud.warning.upper()}  {text}"
+    _text(canvas, text, unit // 2, unit // 4, unit, RED if hud.warning else WHITE, canvas.shape[1] - unit)
+
+
+def _draw_line(canvas: Image, text: str, top: int, unit: int, colour: Colour) -> None:
+    """A line across the picture, on a dark band."""
+    _shade(canvas, top, top + unit * 3 // 2)
+    _text(canvas, text, unit // 2, top + unit // 4, unit, colour, canvas.shape[1] - unit)
 
 
 def _draw_bar(canvas: Image, guess: Guess, top: int, unit: int, colour: Colour) -> None:
@@ -113,8 +141,7 @@ def _draw_truth(canvas: Image, truth: str, guessed: str, unit: int) -> None:
     colour = GREEN if truth == guessed else RED
     height, width = canvas.shape[:2]
     if truth != guessed:
-        _shade(canvas, unit * 3 // 2, unit * 3)
-        _text(canvas, f"truth: {truth}", unit // 2, unit * 7 // 4, unit, colour, width - unit)
+        _draw_line(canvas, f"truth: {truth}", unit * 3, unit, colour)
     cv2.rectangle(canvas, (0, 0), (width - 1, height - 1), colour, max(2, unit // 4))
 
 

@@ -8,31 +8,87 @@ from pathlib import Path
 from edgekit.errors import InputError
 from edgekit_deploy.sources.folder import FolderSource
 from edgekit_deploy.sources.frames import Source
-from edgekit_deploy.sources.v4l2 import CameraSource
+from edgekit_deploy.sources.gstreamer import PREFIX, GStreamerSource
+from edgekit_deploy.sources.masking import masked
+from edgekit_deploy.sources.network import SCHEMES, NetworkSource
+from edgekit_deploy.sources.options import SourceOptions, parse_size
+from edgekit_deploy.sources.picamera import PicameraSource
+from edgekit_deploy.sources.stdin import StdinSource
+from edgekit_deploy.sources.v4l2 import CameraSource, video_number
 from edgekit_deploy.sources.video import VideoSource
 
-__all__ = ["CameraSource", "FolderSource", "VideoSource", "open_source"]
+__all__ = [
+    "CameraSource",
+    "FolderSource",
+    "GStreamerSource",
+    "NetworkSource",
+    "PicameraSource",
+    "SourceOptions",
+    "StdinSource",
+    "VideoSource",
+    "open_source",
+    "parse_size",
+]
+
+STDIN = "-"
+WISHES = {"size": "--size", "fps": "--fps", "fourcc": "--format"}
 
 
-def open_source(text: str, fast: bool = False) -> Source:
-    """The source that `--source` names: a camera number, /dev/videoN, a video file or a folder of images.
+def open_source(text: str, options: SourceOptions | None = None) -> Source:
+    """The source that `--source` names; it opens nothing yet, so it can be called again after a loss.
 
     Args:
-        text: What the user wrote.
-        fast: Read a file as fast as it is consumed, without a drop, instead of in real time.
+        text: A camera number, /dev/videoN or a path that leads there, picamera2 or picamera2:N, a URL, a GStreamer
+            pipeline (gst:… or anything with !), a video file, a folder of images, or - for stdin.
+        options: What to ask of it.
 
     Raises:
-        InputError: Nothing there that could be a source.
+        InputError: Nothing there that could be a source, or a wish that this kind cannot fulfil.
     """
-    camera = re.fullmatch(r"(?:/dev/video)?(\d+)", text)
-    if camera:
-        return CameraSource(int(camera[1]))
+    options = options or SourceOptions()
+    if text == STDIN:
+        return StdinSource(options)
+    if found := re.fullmatch(r"picamera2(?::(\d+))?", text):
+        return PicameraSource(int(found[1] or 0), _only(options, text, "size", "fps"))
+    if found := re.fullmatch(r"(?:/dev/video)?(\d+)", text):
+        return CameraSource(int(found[1]), options)
     path = Path(text)
     if text and path.is_dir():
+        _only(options, text)
         return FolderSource(path)
     if path.is_file():
-        return VideoSource(path, fast)
+        _only(options, text)
+        return VideoSource(path, options.fast)
+    if text.startswith(PREFIX) or "!" in re.sub(r"^\w+://\S*", "", text):
+        _only(options, "a pipeline")
+        return GStreamerSource(text)
+    if "://" in text:
+        return _network(text, options)
+    # /dev/v4l holds nothing while its camera is unplugged, and is there again with it.
+    if text.startswith("/dev/v4l/") or (path.is_char_device() and video_number(text) is not None):
+        return CameraSource(text, options)
     raise InputError(
-        f"--source must be a camera number, /dev/videoN, a video file or a folder of images, got {text!r}.",
+        "--source must be a camera number, /dev/videoN, picamera2, a URL, a GStreamer pipeline, a video file, "
+        f"a folder of images or - for stdin, got {masked(text)!r}.",
         "Check the path.",
     )
+
+
+def _network(text: str, options: SourceOptions) -> Source:
+    scheme = text.partition("://")[0].lower()
+    if scheme not in SCHEMES:
+        raise InputError(
+            f"--source must be a URL of {', '.join(SCHEMES)}, got {masked(text)!r}.", "Give a file by its path alone."
+        )
+    _only(options, masked(text))
+    return NetworkSource(text)
+
+
+def _only(options: SourceOptions, text: str, *allowed: str) -> SourceOptions:
+    for name, flag in WISHES.items():
+        if name not in allowed and getattr(options, name) is not None:
+            raise InputError(
+                f"{flag} must be left out with --source {text}, got {getattr(options, name)}.",
+                "It is for cameras and stdin." if name != "fourcc" else "It is for /dev/video cameras and stdin.",
+            )
+    return options

@@ -23,6 +23,7 @@ class FolderSource:
     def __init__(self, folder: str | Path) -> None:
         self.name = str(folder)
         self.lossless = True
+        self.is_live = False
         self.fps = FOLDER_FPS
         self.notes: list[str] = []
         self._folder = Path(folder)
@@ -57,3 +58,7 @@ class FolderSource:
             yield Frame(image, time.monotonic(), index, index / self.fps, str(path))
         if not readable:
             raise InputError(f"At least one image in {self.name} must be readable, got none of {len(self._paths)}.")
+
+    def describe(self) -> str:
+        """What is there, in one line."""
+        return f"{self.name}: {len(self._paths)} images"

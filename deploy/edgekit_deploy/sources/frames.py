@@ -54,12 +54,14 @@ class Source(Protocol):
     Attributes:
         name: For messages.
         lossless: Every frame must be classified: the capture waits for the loop instead of dropping.
+        is_live: It goes on for ever, and is opened anew after a loss; not a file, a folder or stdin. Ask once entered.
         fps: Frames per second of the stream's own clock.
         notes: One line for each thing worth telling at the end; grows while iterating.
     """
 
     name: str
     lossless: bool
+    is_live: bool
     fps: float
     notes: list[str]
 
@@ -77,6 +79,10 @@ class Source(Protocol):
         Raises:
             SourceLost: The camera is gone.
         """
+        ...
+
+    def describe(self) -> str:
+        """One line on what was opened (size, rate, format), once entered."""
         ...
 
 

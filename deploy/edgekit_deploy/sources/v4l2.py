@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import time
+import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
 import cv2
 
-from edgekit_deploy.sources.frames import DEFAULT_FPS, Frame, SourceLost, as_bgr, plausible_fps, quiet_capture
+from edgekit_deploy.sources.frames import DEFAULT_FPS, Frame, SourceLost, plausible_fps
+from edgekit_deploy.sources.options import SourceOptions
+from edgekit_deploy.sources.reading import MOST_SECONDS_OLD, open_quietly, read_live
 
-MOST_BAD_FRAMES = 30
+DEFAULT_SIZE = (640, 480)
+# OpenCV waits ten seconds by default for a camera that hangs; whole seconds.
+SELECT_SECONDS = "2"
 CAMERA_HINT = (
     "Check the cable and `ls /dev/video*`. A Raspberry Pi camera module speaks libcamera, which OpenCV cannot open "
-    "('select() timeout'): use a USB camera, or run under `libcamerify`."
+    "('select() timeout'): use --source picamera2, or run under `libcamerify`."
 )
 
 
@@ -22,41 +27,50 @@ class CameraSource:
     """A V4L2 camera (USB, or what the kernel shows as /dev/videoN). See `Source`.
 
     Args:
-        number: N of /dev/videoN.
-        size: Width and height asked for, pixels.
-        fps: Frame rate asked for.
+        device: N of /dev/videoN, or a path that leads there. A path such as /dev/v4l/by-id/… is followed at every
+            opening: it finds the camera again that has come back under another number.
+        options: Size (640×480 by default), rate and pixel format asked for.
         opener: Makes the capture object from the number; for cameras that OpenCV must open in another way.
     """
 
     def __init__(
         self,
-        number: int,
-        size: tuple[int, int] = (640, 480),
-        fps: float = DEFAULT_FPS,
+        device: int | str | Path,
+        options: SourceOptions | None = None,
         opener: Callable[[int], Any] | None = None,
     ) -> None:
-        self.name = f"camera {number}"
+        options = options or SourceOptions()
+        self.name = f"camera {device}"
         self.lossless = False
-        self.fps = fps
+        self.is_live = True
+        self.fps = options.fps or DEFAULT_FPS
         self.notes: list[str] = []
-        self._number = number
-        self._size = size
+        self._device = device
+        self._options = options
         self._opener = opener or _open_camera
         self._capture: Any = None
 
     def __enter__(self) -> Self:
-        """Open the camera and ask for size and rate.
+        """Open the camera and ask for format, size and rate.
 
         Raises:
             SourceLost: There is no such camera, or it cannot be opened.
         """
-        self._capture = self._opener(self._number)
+        number = video_number(self._device)
+        if number is None:
+            raise SourceLost(f"{self.name} must be plugged in, got no /dev/videoN behind the path.", CAMERA_HINT)
+        self._capture = self._opener(number)
         if not self._capture.isOpened():
-            raise SourceLost(f"{self.name} must open, got nothing from /dev/video{self._number}.", CAMERA_HINT)
-        asked = {cv2.CAP_PROP_FRAME_WIDTH: self._size[0], cv2.CAP_PROP_FRAME_HEIGHT: self._size[1]}
-        for key, value in {**asked, cv2.CAP_PROP_FPS: self.fps, cv2.CAP_PROP_BUFFERSIZE: 1}.items():
+            raise SourceLost(f"{self.name} must open, got nothing from /dev/video{number}.", CAMERA_HINT)
+        width, height = self._options.size or DEFAULT_SIZE
+        # The format first: it decides which sizes and rates there are.
+        if self._options.fourcc:
+            self._capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*self._options.fourcc))
+        asked = {cv2.CAP_PROP_FRAME_WIDTH: width, cv2.CAP_PROP_FRAME_HEIGHT: height, cv2.CAP_PROP_FPS: self.fps}
+        for key, value in {**asked, cv2.CAP_PROP_BUFFERSIZE: 1}.items():
             self._capture.set(key, value)
         self.fps = plausible_fps(float(self._capture.get(cv2.CAP_PROP_FPS)), self.fps)
+        self._note_what_was_refused()
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -69,23 +83,49 @@ class CameraSource:
         """Frames for as long as the camera delivers.
 
         Raises:
-            SourceLost: A read failed, or many frames in a row were empty.
+            SourceLost: Reads fail or hang, or many frames in a row were empty.
         """
-        start = time.monotonic()
-        index = bad = 0
-        while True:
-            delivered, raw = self._capture.read()
-            now = time.monotonic()
-            image = as_bgr(raw) if delivered else None
-            bad = 0 if image is not None else bad + 1
-            if not delivered or bad > MOST_BAD_FRAMES:
-                reason = "empty frames" if delivered else "no frame"
-                raise SourceLost(f"{self.name} must keep delivering, got {reason} after {index}.", CAMERA_HINT)
-            if image is not None:
-                yield Frame(image, now, index, now - start)
-            index += 1
+        return read_live(self._capture, self.name, CAMERA_HINT, self._captured_at)
+
+    def describe(self) -> str:
+        """What was granted, in one line."""
+        fourcc, (width, height) = self._granted()
+        return f"{self.name}: {fourcc or 'unknown format'} {width}×{height} at {self.fps:g} fps"
+
+    def _granted(self) -> tuple[str, tuple[int, int]]:
+        code = int(self._capture.get(cv2.CAP_PROP_FOURCC))
+        letters = (code & 0xFFFFFFFF).to_bytes(4, "little").decode("ascii", "replace")
+        width, height = (int(self._capture.get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        return letters.strip() if letters.isprintable() else "", (width, height)
+
+    def _note_what_was_refused(self) -> None:
+        options, (fourcc, size) = self._options, self._granted()
+        asked = [
+            (options.fourcc, fourcc, options.fourcc == fourcc),
+            (options.size and "×".join(map(str, options.size)), "×".join(map(str, size)), options.size == size),
+            (options.fps and f"{options.fps:g} fps", f"{self.fps:g} fps", options.fps == round(self.fps, 2)),
+        ]
+        for wish, answer, is_same in asked:
+            if wish and not is_same:
+                self.notes.append(f"{self.name}: asked for {wish}, granted {answer or 'something unknown'}.")
+
+    def _captured_at(self, now: float) -> float:
+        """By the driver's own timestamp, which is on the clock of time.monotonic(), where it makes sense."""
+        told = 1e-3 * float(self._capture.get(cv2.CAP_PROP_POS_MSEC))
+        return told if 0.0 <= now - told < MOST_SECONDS_OLD else now
+
+
+def video_number(device: int | str | Path) -> int | None:
+    """N of the /dev/videoN that `device` is or leads to; None if it leads elsewhere, or nowhere."""
+    if isinstance(device, int):
+        return device
+    found = re.fullmatch(r"/dev/video(\d+)", str(Path(device).resolve()))
+    return int(found[1]) if found else None
 
 
 def _open_camera(number: int) -> Any:
     linux = hasattr(cv2, "CAP_V4L2") and Path("/dev").is_dir()
-    return quiet_capture(number, cv2.CAP_V4L2 if linux else cv2.CAP_ANY)
+    api = cv2.CAP_V4L2 if linux else cv2.CAP_ANY
+    # OpenCV looks at this when it first waits for a frame, which is after the opening.
+    os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", SELECT_SECONDS)
+    return open_quietly(number, api)

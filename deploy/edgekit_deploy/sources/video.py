@@ -21,6 +21,7 @@ class VideoSource:
         self.path = Path(path)
         self.name = str(path)
         self.lossless = fast
+        self.is_live = False
         self.fps = DEFAULT_FPS
         self.notes: list[str] = []
         self._capture: Any = None
@@ -71,6 +72,11 @@ class VideoSource:
             raise InputError(f"{self.path} must hold frames, got a video of none.", "Copy it again.")
         if index < promised:
             self.notes.append(f"{self.path} ended after {index} of {promised} frames: it may be truncated.")
+
+    def describe(self) -> str:
+        """What was opened, in one line."""
+        width, height = (self._capture.get(key) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        return f"{self.name}: {width:.0f}×{height:.0f} at {self.fps:g} fps"
 
 
 def _read(capture: Any) -> Image | None:

@@ -1,0 +1,48 @@
+"""Why a server cannot be reached, in words."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import urllib.error
+from urllib.parse import urlsplit
+
+from edgekit_deploy.sources.network import HINT
+
+# Where somebody must be listening.
+PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443, "rtmp": 1935, "rtmps": 443}
+LOOK_SECONDS = 0.9
+REMEDY_OF_PATH = "Check path, user and password, and play it with ffplay."
+
+
+def knock(url: str) -> None:
+    """Find out why FFmpeg, which does not tell, could not open a stream.
+
+    Raises:
+        OSError: Nobody is there, or somebody who sends no video.
+        ValueError: The URL is torn.
+    """
+    parts = urlsplit(url)
+    host, port, scheme = parts.hostname, parts.port, parts.scheme.lower()
+    port = port or PORTS.get(scheme, 0)
+    if host and port and scheme not in ("udp", "rtp"):
+        socket.create_connection((host, port), LOOK_SECONDS).close()
+        raise OSError(f"no video, though {host}:{port} answers")
+    raise OSError("nothing")
+
+
+def explain(error: Exception) -> tuple[str, str]:
+    """What is wrong, and what to do about it."""
+    reason = getattr(error, "reason", error)
+    if isinstance(error, urllib.error.HTTPError):
+        return f"HTTP {error.code} {error.reason}", REMEDY_OF_PATH
+    if isinstance(reason, ssl.SSLError):
+        return str(reason), "Use a certificate that this machine trusts (SSL_CERT_FILE names further ones), or http://."
+    if isinstance(reason, socket.gaierror):
+        return "a host name without an address", "Check the name and the network."
+    if isinstance(reason, TimeoutError):
+        return "no answer in time", HINT
+    if isinstance(error, ValueError):
+        return "no usable host and port", "In a password, write @ as %40, / as %2F, : as %3A, # as %23 and ? as %3F."
+    text = (getattr(reason, "strerror", None) or str(reason)).lower()
+    return text, REMEDY_OF_PATH if "answers" in text else HINT
