@@ -82,8 +82,20 @@ class Watcher:
         return self.payloads(topic)
 
 
-def retained(port: int, *arguments: str) -> dict[str, str]:
-    """What the broker tells a newcomer: topic and payload of all retained messages."""
+def retained(port: int, condition, *arguments: str) -> dict[str, str]:
+    """What the broker tells a newcomer, once `condition` holds for it: topic and payload of all retained messages."""
     command = ["mosquitto_sub", "-h", "127.0.0.1", "-p", str(port), "-t", "#", "-F", "%t %p", "--retained-only"]
-    done = subprocess.run([*command, "-W", "1", *arguments], capture_output=True, text=True, timeout=WAIT_SECONDS)
-    return dict(line.split(" ", 1) for line in done.stdout.splitlines())
+
+    def held() -> dict[str, str]:
+        done = subprocess.run([*command, "-W", "1", *arguments], capture_output=True, text=True, timeout=WAIT_SECONDS)
+        return dict(line.split(" ", 1) for line in done.stdout.splitlines())
+
+    found: dict[str, str] = {}
+
+    def look() -> bool:
+        found.clear()
+        found.update(held())
+        return bool(condition(found))
+
+    wait_for(look, "retained messages")
+    return found

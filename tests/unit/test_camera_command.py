@@ -178,7 +178,7 @@ def test_decisions_on_stdout_and_the_table_on_stderr(files, pictures):
     assert [line["name"] for line in lines] == [str(pictures / f"{line['label']}.png") for line in lines]
     assert [(line["frame"], line["time"]) for line in lines] == [(0, 0.0), (1, 0.5), (2, 1.0)]
     for line in lines:
-        assert list(line) == ["frame", "time", "name", "label", "probability", "top"]
+        assert list(line) == ["frame", "time", "at", "name", "label", "probability", "top"]
         assert len(line["top"]) == 2 and line["top"][0] == [line["label"], line["probability"]]
         assert 0.0 <= line["top"][1][1] <= line["probability"] <= 1.0
 
