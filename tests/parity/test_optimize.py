@@ -96,6 +96,21 @@ def test_equalization_keeps_the_function_and_evens_the_channels(float_model, cal
     assert spread[1] < spread[0]
 
 
+def test_a_channel_that_calibration_saw_quiet_may_still_be_loud(float_model, calibration):
+    """Before a RELU6, which clips at six: what is scaled by two at most is not clipped below three."""
+    twin = Twin(float_model)
+    maxima = channel_maxima(twin, [torch.from_numpy(calibration.rounded(calibration.pixels))])
+    clipped = [layer for layer in twin.layers if float(maxima[layer.output].max()) == 6.0]
+    assert clipped
+    quiet = {name: torch.where(torch.arange(len(values)) % 2 == 0, values, 0.01) for name, values in maxima.items()}
+    scaled = equalize(twin, quiet, 1.0)
+    for layer in clipped:
+        before, after = twin.constants[layer.bias].numpy(), scaled[layer.bias]
+        ratio = after[before != 0] / before[before != 0]
+        assert ratio.max() <= 2.0 + 1e-6
+    assert any((scaled[layer.bias] > 1.5 * twin.constants[layer.bias].numpy()).any() for layer in clipped)
+
+
 def test_no_equalization_changes_nothing(float_model, calibration):
     images = torch.from_numpy(calibration.exact(calibration.pixels[:4]))
     twin = Twin(float_model)
