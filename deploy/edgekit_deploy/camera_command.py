@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from edgekit_deploy.smoothing import Decider
     from edgekit_deploy.sources import SourceOptions
     from edgekit_deploy.stats import CameraStats
+    from edgekit_deploy.threads import ThreadChoice
 
 EXIT_CODES = {"SIGINT": 130}
 MOST_THREADS = 64
@@ -90,10 +91,12 @@ def command(model: Path, source: str, **options: Any) -> int:
     from edgekit.files import check_writable
     from edgekit_deploy.camera import Limits, run_camera
     from edgekit_deploy.camera_outputs import Outputs, warn
+    from edgekit_deploy.classifier import Classifier
     from edgekit_deploy.outputs.json_lines import STDOUT
     from edgekit_deploy.signals import StopSignals
     from edgekit_deploy.sources import open_source
     from edgekit_deploy.sources.frames import SourceLost
+    from edgekit_deploy.threads import ThreadChoice, pick_threads
     from edgekit_deploy.truth import Truth
 
     wishes = _wishes(options)
@@ -109,7 +112,8 @@ def command(model: Path, source: str, **options: Any) -> int:
     with contextlib.ExitStack() as stack:
         signals = stack.enter_context(StopSignals())
         outputs = stack.enter_context(Outputs(options, opened.card, signals, frames.lossless))
-        classifier = _classifier(opened, options["threads"], options["top_k"])
+        choice = ThreadChoice(options["threads"], {}) if options["threads"] else pick_threads(opened)
+        classifier = Classifier(opened, choice.threads, options["top_k"])
         try:
             stats = run_camera(
                 classifier,
@@ -127,9 +131,9 @@ def command(model: Path, source: str, **options: Any) -> int:
         except SourceLost as lost:
             stack.close()
             if lost.stats is not None and lost.stats.captured:
-                _report(_with_recording(lost.stats, outputs.recorder), json_path, jsonl == STDOUT)
+                _report(_completed(lost.stats, outputs.recorder, choice), json_path, jsonl == STDOUT)
             raise
-    _report(_with_recording(stats, outputs.recorder), json_path, jsonl == STDOUT)
+    _report(_completed(stats, outputs.recorder, choice), json_path, jsonl == STDOUT)
     return EXIT_CODES.get(stats.ended, 0)
 
 
@@ -153,20 +157,6 @@ def _decider(opened: Bundle, options: dict[str, Any], is_real_time: bool) -> Dec
     return Decider(opened.card.labels, dataclasses.replace(rules, **given), own)
 
 
-def _classifier(opened: Bundle, threads: int | None, top_k: int) -> Any:
-    from edgekit_deploy.camera_outputs import warn
-    from edgekit_deploy.classifier import Classifier
-
-    if threads is None:
-        from edgekit_deploy.threads import pick_threads
-
-        choice = pick_threads(opened)
-        threads = choice.threads
-        if choice.medians:
-            warn(f"Fastest with {choice}.")
-    return Classifier(opened, threads, top_k)
-
-
 def _check_not_the_source(option: str, path: Path | None, source: str) -> None:
     """An output replaces what was there: that must not be the film it is made from."""
     from edgekit.errors import InputError
@@ -175,13 +165,15 @@ def _check_not_the_source(option: str, path: Path | None, source: str) -> None:
         raise InputError(f"{option} must be another file than --source, got {path} for both.")
 
 
-def _with_recording(stats: CameraStats, recorder: Recorder | None) -> CameraStats:
-    """The measurements, completed by what only the closed recorder knows."""
+def _completed(stats: CameraStats, recorder: Recorder | None, choice: ThreadChoice) -> CameraStats:
+    """The measurements, with how the threads were chosen and what only the closed recorder knows."""
     import dataclasses
 
+    tried = (f"fastest with {choice}",) if choice.medians else ()
     if recorder is None:
-        return stats
-    notes = (*stats.notes, recorder.problem) if recorder.problem else stats.notes
+        return dataclasses.replace(stats, notes=(*tried, *stats.notes))
+    problem = (recorder.problem,) if recorder.problem else ()
+    notes = (*tried, *stats.notes, *problem)
     return dataclasses.replace(stats, recorded=recorder.written, recording_dropped=recorder.dropped, notes=notes)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from support import tiny_model
 from support.clips import colour_pictures, read_clip, write_clip
+from support.streams import MjpegServer
 
 from edgekit.runtime import available_cores
 
@@ -212,27 +213,100 @@ def test_a_reader_that_goes_away_ends_the_run_cleanly(files, tmp_path):
     assert plain["ended"] == "output closed" and plain["inferred"] < 300
 
 
-def test_threads_are_all_cores_by_default(files, tmp_path):
+def test_the_number_of_threads_is_found_by_trying(files, tmp_path):
     stats = tmp_path / "stats.json"
-    done = edgekit(
-        files, "camera", "model.tflite", "--source", "clip.mp4", "--fast", "--headless", "--json", stats
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert json.loads(stats.read_text())["threads"] == available_cores()
-    only_one = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(only_one)})
-    try:
-        edgekit(files, "camera", "model.tflite", "--source", "clip.mp4", "--fast", "--headless", "--json", stats)
-    finally:
-        os.sched_setaffinity(0, only_one)
-    assert json.loads(stats.read_text())["threads"] == 1
+    command = ("camera", "model.tflite", "--source", "clip.mp4", "--fast", "--headless", "--json", stats)
+    assert edgekit(files, *command).returncode == 0
+    plain = json.loads(stats.read_text())
+    assert 1 <= plain["threads"] <= available_cores()
+    tried = any("fastest with" in note for note in plain["notes"])
+    assert tried == (available_cores() > 1)
+    assert edgekit(files, *command, "--threads", "3").returncode == 0
+    plain = json.loads(stats.read_text())
+    assert (plain["threads"], plain["notes"]) == (3, [])
 
 
 def test_help_is_quick_and_has_examples(files):
     done = edgekit(files, "camera", "--help")
     assert done.returncode == 0
     assert "Examples:" in done.stdout and "--truth" in done.stdout
-    assert "--jsonl -" in done.stdout and "all cores" in done.stdout
+    assert "--jsonl -" in done.stdout and "auto|N" in done.stdout
+
+
+def wait_until(is_so, seconds=30.0):
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_a_network_camera_with_every_fault_one_after_the_other(files, tmp_path):
+    """A real server that is killed and comes back, then hangs, then sends garbage; the same process goes on."""
+    server = MjpegServer(lambda index: np.full((48, 64, 3), COLOURS[index // 10 % 3], np.uint8))
+    stats, lines = tmp_path / "stats.json", tmp_path / "lines.jsonl"
+
+    def count():
+        return len(lines.read_text().splitlines()) if lines.exists() else 0
+
+    def goes_on():
+        so_far = count()
+        wait_until(lambda: count() > so_far + 20)
+
+    with server:
+        command = [*EDGEKIT, "camera", "model.tflite", "--source", server.url("me:secret@"), "--headless"]
+        command += ["--threads", "1", "--json", str(stats), "--jsonl", str(lines)]
+        with subprocess.Popen(command, cwd=files, env=environment(), stderr=subprocess.PIPE, text=True) as process:
+            goes_on()
+            server.kill()
+            time.sleep(0.7)
+            server.start()
+            goes_on()
+            for fault in (server.stalled, server.garbage):
+                requests = len(server.requests)
+                fault.set()
+                # It gives the connection up and makes another: the fault was noticed.
+                wait_until(lambda seen=requests: len(server.requests) > seen)
+                fault.clear()
+                goes_on()
+            process.send_signal(signal.SIGTERM)
+            told = process.communicate(timeout=20)[1]
+    assert process.returncode == 0, told
+    assert told.count("is back.") == 3 and "must keep delivering" in told
+    assert "secret" not in told
+    plain = json.loads(stats.read_text())
+    assert plain["reconnects"] == 3
+    assert plain["captured"] == plain["inferred"] + plain["dropped"]
+    frames = [json.loads(line)["frame"] for line in lines.read_text().splitlines()]
+    assert frames == sorted(set(frames))
+
+
+def test_answers_are_smoothed_in_real_time_and_each_frame_its_own_where_all_count(files, tmp_path):
+    def labels(*more):
+        done = edgekit(
+            files, "camera", "model.tflite", "--source", "clip.mp4", "--headless", "--jsonl", "-", "--threads", 1, *more
+        )
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line)["label"] for line in done.stdout.splitlines()]
+
+    assert labels("--fast") == ["red"] * 10 + ["green"] * 10 + ["blue"] * 10
+    # Ten frames are 0.2 s at 50 fps: with an average over a minute the first answer stays.
+    assert set(labels("--fast", "--smoothing", "60")) == {"red"}
+    assert set(labels("--fast", "--threshold", "1")) == {None}
+    assert labels("--smoothing", "0", "--margin", "0", "--threshold", "0")[-1] == "blue"
+
+
+def test_on_change_and_thresholds(files, tmp_path):
+    out, own = tmp_path / "changes.txt", tmp_path / "own.toml"
+    own.write_text('[thresholds]\n"green" = 1.0\n')
+    done = edgekit(
+        files, "camera", "model.tflite", "--source", "clip.mp4", "--headless", "--threads", 1, "--thresholds", own,
+        "--on-change", f'echo "$EDGEKIT_PREVIOUS>$EDGEKIT_LABEL" >> {out}', "--smoothing", 0,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    said = out.read_text().splitlines()
+    assert said[0] == ">red"
+    assert said[-1].endswith(">blue")
+    assert not any("green" in line for line in said)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs resource limits")
@@ -276,7 +350,8 @@ def test_a_camera_that_is_pulled_out_still_gets_its_table(files, tmp_path, monke
     monkeypatch.setattr(sources, "open_source", lambda text, options: CameraSource(0, opener=lambda number: Pulled()))
     record, stats = tmp_path / "out.mp4", tmp_path / "stats.json"
     done = CliRunner().invoke(
-        command, [str(files / "model.tflite"), "--headless", "--record", str(record), "--json", str(stats)]
+        command,
+        [str(files / "model.tflite"), "--headless", "--record", str(record), "--json", str(stats), "--no-reconnect"],
     )
     assert isinstance(done.exception, SourceLost) and done.exception.exit_code == 3
     assert "source lost" in done.output
