@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 DEVICE_TESTS := pytest==9.2.0 pytest-randomly==5.1.0 pytest-timeout==2.4.0
 
-.PHONY: help setup demo test test-browser test-data check bench-quantization clean
+.PHONY: help setup demo test test-browser test-debian test-data check bench-quantization bench-camera clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,6 +21,16 @@ test-browser: .venv/.done ## Run the tests that need Chromium, and install it (D
 	  || { echo "Run: sudo apt-get install chromium"; exit 1; }
 	$(BIN)/python -m pytest -m browser
 
+DEBIAN := mosquitto mosquitto-clients openssl gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base \
+  gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly python3-gi python3-opencv python3-click \
+  python3-rich
+
+test-debian: .venv/.done ## Run the tests against mosquitto and GStreamer's RTSP server, and install them (Debian)
+	@dpkg-query --show $(DEBIAN) >/dev/null 2>&1 \
+	  || { [ "$$(id -u)" = 0 ] && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(DEBIAN) >/dev/null; } \
+	  || { echo "Run: sudo apt-get install $(DEBIAN)"; exit 1; }
+	PATH="$$PATH:/usr/sbin" $(BIN)/python -m pytest -m debian
+
 test-data: .venv/.done ## Fetch CIFAR-10 and ImageNet weights, and run the tests that need them
 	$(BIN)/python -c "from edgekit.train import cifar10, weights; cifar10.load(); weights.imagenet_state()"
 	$(BIN)/python -m pytest -m data
@@ -36,6 +46,10 @@ bench-quantization: .venv/.done ## Measure recipes and conversion (CALIBRATION=f
 	  || { echo "Give two folders: make bench-quantization CALIBRATION=photos EVALUATION=labelled"; exit 1; }
 	$(BIN)/python benchmarks/conversion_speed.py --calibration "$(CALIBRATION)" $(if $(SOURCE),--source "$(SOURCE)")
 	$(BIN)/python benchmarks/quantization.py --calibration "$(CALIBRATION)" --evaluation "$(EVALUATION)" $(if $(SOURCE),--source "$(SOURCE)") $(ARGS)
+
+bench-camera: .venv/.done ## Measure the camera loop around the network (MODEL=mobilenet_v2_224_int8.tflite)
+	@[ -f "$(MODEL)" ] || { echo "Give a model: make bench-camera MODEL=imagenet.tflite"; exit 1; }
+	$(BIN)/python benchmarks/camera_overhead.py --model "$(MODEL)"
 
 clean: ## Remove the environments and caches; runs/ stays
 	rm -rf .venv .venv-litert .venv-tflite-runtime dist .mypy_cache .ruff_cache .pytest_cache
