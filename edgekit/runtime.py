@@ -12,7 +12,6 @@ import os
 import threading
 from collections.abc import Iterator
 from enum import StrEnum
-from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -204,6 +203,8 @@ def _interpreter_module(kernels: Kernels) -> Any:
 
 
 def _package(module: Any) -> str:
+    from importlib import metadata  # it brings half of the e-mail package along
+
     package = module.__name__.split(".")[0].replace("_", "-")
     return f"{package} {metadata.version(package)}"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -86,7 +85,7 @@ def _median_ms(bundle: Bundle, count: int, kernels: Kernels, seconds: float, wak
     network = Network(bundle.data, count, kernels)
     _fill(network)
     _run_for(network.invoke, wake)
-    return 1e3 * statistics.median(_durations(network.invoke, end))
+    return float(1e3 * np.median(_durations(network.invoke, end)))
 
 
 def _fill(network: Network) -> None:

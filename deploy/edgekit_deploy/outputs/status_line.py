@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import Self
-
-from rich.live import Live
-from rich.text import Text
+from typing import TYPE_CHECKING, Self
 
 from edgekit.progress import console
 from edgekit_deploy.camera import Decision
+
+if TYPE_CHECKING:
+    from rich.live import Live
 
 TERMINAL_SECONDS = 0.25
 LOG_SECONDS = 10.0
@@ -20,7 +20,7 @@ class StatusLine:
 
     def __init__(self) -> None:
         self._period = TERMINAL_SECONDS if console.is_terminal else LOG_SECONDS
-        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        self._live = _live() if console.is_terminal else None
         self._next = time.monotonic() + self._period
 
     def __enter__(self) -> Self:
@@ -41,9 +41,17 @@ class StatusLine:
             return
         self._next = now + self._period
         if self._live:
+            from rich.text import Text
+
             self._live.update(Text(line(decision), no_wrap=True, overflow="ellipsis"), refresh=True)
         else:
             console.print(line(decision), markup=False, soft_wrap=True)
+
+
+def _live() -> Live:
+    from rich.live import Live  # not needed by a service, which should start soon
+
+    return Live(console=console, auto_refresh=False, transient=True)
 
 
 def line(decision: Decision) -> str:
