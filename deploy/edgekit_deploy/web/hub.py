@@ -71,6 +71,7 @@ class Hub:
         """Count a viewer while it watches; the first one starts the encoder."""
         self.viewers += 1
         if self._pump is None or self._pump.done():
+            self._samples.clear()
             self._pump = asyncio.get_running_loop().create_task(self._run())
         try:
             yield

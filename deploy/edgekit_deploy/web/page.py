@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import threading
 import time
 from collections.abc import Callable
@@ -205,10 +205,13 @@ class WebPage:
 
 
 def check_installed() -> None:
-    """Find the server's packages.
+    """Import the server's packages.
 
     Raises:
         MissingError: They are not installed.
     """
-    if any(importlib.util.find_spec(name) is None for name in ("starlette", "uvicorn", "h11")):
-        raise MissingError("The web page needs starlette and uvicorn.", 'Run: pip install "edgekit[web]"')
+    try:
+        for name in ("starlette.routing", "uvicorn.protocols.http.h11_impl"):
+            importlib.import_module(name)
+    except ImportError as error:
+        raise MissingError("The web page needs starlette and uvicorn.", 'Run: pip install "edgekit[web]"') from error
