@@ -29,11 +29,13 @@ class LiveResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Stream until the viewer goes or the page closes."""
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         if scope["method"] == "HEAD":
+            await send(start)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             return
         with self._hub.viewer():
+            await send(start)
             tasks = {asyncio.create_task(self._send_all(send)), asyncio.create_task(_until_gone(receive))}
             try:
                 done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
