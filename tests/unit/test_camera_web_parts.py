@@ -65,10 +65,10 @@ def test_tokens_come_from_a_file_or_the_environment(tmp_path):
     assert read_token(file, environment) == "from-a-file-0123456789"
     assert read_token(None, environment) == "from-the-environment"
     assert read_token(None, {}) is None
-    file.write_text("secret")
+    file.write_text("hunter2")
     with pytest.raises(InputError, match="16 to 1024") as caught:
         read_token(file, {})
-    assert "secret" not in str(caught.value)
+    assert "hunter2" not in str(caught.value)
     with pytest.raises(InputError, match="readable"):
         read_token(tmp_path / "none", environment)
     with pytest.raises(InputError, match=TOKEN_VARIABLE):

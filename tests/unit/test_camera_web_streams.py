@@ -330,11 +330,8 @@ def test_with_the_real_loop_viewers_see_the_newest_and_the_books_balance():
         answers = []
 
         def loop():
-            answers.append(
-                run_camera(
-                    Classifier(tiny_model.parsed()), Camera(), observer=running.publish, limits=Limits(frames=300)
-                )
-            )
+            model, limits = Classifier(tiny_model.parsed()), Limits(frames=300)
+            answers.append(run_camera(model, Camera(), observer=running.publish, limits=limits))
 
         thread = threading.Thread(target=loop)
         thread.start()

@@ -163,8 +163,12 @@ def _split(text: str) -> tuple[str, str]:
         return "", text
     host, colon, port = text.rpartition(":")
     if colon and (":" not in host or host.endswith("]")):
-        return host.strip("[]"), port
-    return text.strip("[]"), str(DEFAULT_PORT)
+        return _unbracketed(host), port
+    return _unbracketed(text), str(DEFAULT_PORT)
+
+
+def _unbracketed(host: str) -> str:
+    return host[1:-1] if host.startswith("[") and host.endswith("]") else host
 
 
 def _is_ip(text: str) -> bool:

@@ -109,6 +109,7 @@ async function draw() {
 }
 
 const percent = (share) => `${(100 * share).toFixed(share < 0.1 ? 1 : 0)} %`;
+const wholePercent = (share) => `${(100 * share).toFixed(0)} %`;
 const milliseconds = (value) => `${value < 10 ? value.toFixed(2) : value.toFixed(1)} ms`;
 
 function showAnswer(plain) {
@@ -150,7 +151,7 @@ function showAround() {
 
 function showThreshold(value) {
   $("threshold").value = value;
-  $("threshold-value").textContent = percent(value);
+  $("threshold-value").textContent = wholePercent(value);
 }
 
 async function post(path, fields) {
@@ -179,7 +180,7 @@ $("threshold").addEventListener("input", (event) => {
   sliderTouched = Date.now();
   wanted = event.target.value;
   figures.threshold = Number(wanted);
-  $("threshold-value").textContent = percent(figures.threshold);
+  $("threshold-value").textContent = wholePercent(figures.threshold);
   sendThreshold();
 });
 
