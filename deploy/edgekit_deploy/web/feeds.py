@@ -40,7 +40,7 @@ class Bounds:
         side: Longest side of a live picture in pixels.
         quality: JPEG quality of a live picture, 0 to 100.
         share: Largest share of the encoder's time, 0 to 1: on a slow machine it rests longer instead.
-        niceness: Added to the priority of the page's threads, 0 to 19 (Linux).
+        niceness: By how much the encoder's thread steps back, 0 to 19 (Linux).
         body_bytes: Largest request body.
         per_second: Requests a client may make in the long run.
         burst: Requests a client may make at once.

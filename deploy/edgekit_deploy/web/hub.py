@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from edgekit_deploy.camera import Decision
 from edgekit_deploy.web.feeds import Bounds, Feeds
 from edgekit_deploy.web.pictures import Picture, figures, live_jpeg
+from edgekit_deploy.web.priority import step_back
 
 # With a viewer and no new decision: how soon to look again, and how soon to tell that the camera stands still.
 LOOK_SECONDS = 0.01
@@ -55,7 +56,9 @@ class Hub:
         self._picture: Picture | None = None
         self._changed = asyncio.Event()
         self._pump: asyncio.Task[None] | None = None
-        self._worker = ThreadPoolExecutor(1, "edgekit-web-worker")
+        # The worker alone steps back: it is in OpenCV most of the time. A thread of Python may be put to sleep with the
+        # interpreter's lock in its hand, and inference would wait for it.
+        self._worker = ThreadPoolExecutor(1, "edgekit-web-worker", step_back, (bounds.niceness,))
 
     def publish(self, decision: Decision) -> None:
         """Offer a decision: two references are stored, nothing is waited for."""
@@ -88,7 +91,8 @@ class Hub:
 
     def shown(self, index: int) -> Decision | None:
         """The decision on frame `index` if it was shown a moment ago, is held, or is the newest."""
-        candidates = [*self._recent, *self._held, self.latest]
+        # Newest first: a camera that was plugged in again counts its frames anew.
+        candidates = [self.latest, *reversed(self._recent), *reversed(self._held)]
         return next((decision for decision in candidates if decision and decision.frame.index == index), None)
 
     def hold(self, decision: Decision) -> None:

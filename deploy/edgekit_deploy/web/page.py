@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Self
 from edgekit.errors import EdgekitError, InputError, MissingError
 from edgekit_deploy.web.address import Address, Names, check_reach, checked_token
 from edgekit_deploy.web.feeds import Bounds, Feeds, ReportBounds
-from edgekit_deploy.web.priority import step_back
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -137,7 +136,6 @@ class WebPage:
     def _run(self, listener: socket) -> None:
         if self._server is None:
             return
-        step_back(self._bounds.niceness)
         try:
             self._server.run([listener])
         except BaseException as error:  # the camera goes on without its page

@@ -1,4 +1,4 @@
-"""Threads that step back: inference comes first."""
+"""A thread that steps back: inference comes first."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import threading
 
 
 def step_back(niceness: int) -> None:
-    """Give the calling thread, and the threads it will start, a lower priority. Only Linux has this per thread."""
+    """Give the calling thread a lower priority. Only Linux has this per thread."""
     if sys.platform == "linux" and niceness > 0:
         thread = threading.get_native_id()
         os.setpriority(os.PRIO_PROCESS, thread, min(19, os.getpriority(os.PRIO_PROCESS, thread) + niceness))
