@@ -31,6 +31,8 @@ STATIC = {
     "/chart.js": ("chart.js", "text/javascript"),
     "/style.css": ("style.css", "text/css"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
+    # Browsers ask for it beside an answer that is no page.
+    "/favicon.ico": ("icon.svg", "image/svg+xml"),
 }
 METRICS_SECONDS = 1.0
 MESSAGE = "<!--message-->"

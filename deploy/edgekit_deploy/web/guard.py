@@ -17,7 +17,7 @@ from edgekit_deploy.web.access import Access
 from edgekit_deploy.web.address import Names
 from edgekit_deploy.web.limits import RateLimit, client_key
 
-PUBLIC_PATHS = frozenset({"/login", "/style.css", "/icon.svg"})
+PUBLIC_PATHS = frozenset({"/login", "/style.css", "/icon.svg", "/favicon.ico"})
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
