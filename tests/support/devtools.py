@@ -26,7 +26,7 @@ class Browser:
         folder: For the browser's own files, and its downloads.
 
     Attributes:
-        complaints: What the console and the network said of pages: errors, warnings, refusals of the policy.
+        complaints: Errors and warnings of the console and the network (refusals of the policy too), and all that pages print.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -86,7 +86,8 @@ class Browser:
         details = event.get("params", {})
         if event.get("method") == "Log.entryAdded":
             entry = details["entry"]
-            self.complaints.append(f"{entry['level']}: {entry['text']} {entry.get('url', '')}")
+            if entry["level"] in ("error", "warning"):
+                self.complaints.append(f"{entry['level']}: {entry['text']} {entry.get('url', '')}")
         elif event.get("method") == "Runtime.consoleAPICalled":
             self.complaints.append(f"{details['type']}: {details['args']}")
         elif event.get("method") == "Runtime.exceptionThrown":
