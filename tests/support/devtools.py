@@ -26,7 +26,7 @@ class Browser:
         folder: For the browser's own files, and its downloads.
 
     Attributes:
-        complaints: Errors and warnings of the console and the network (refusals of the policy too), and all that pages print.
+        complaints: Errors and warnings of console, network and policy, and all that pages print.
     """
 
     def __init__(self, folder: Path) -> None:
