@@ -45,7 +45,7 @@ class Decision:
     """What the loop tells its observer after each frame.
 
     Attributes:
-        frame: The frame (its image may carry the overlay).
+        frame: The frame.
         result: What the network says of this frame.
         verdict: The answer, after smoothing, hysteresis and thresholds.
         truth: Class index that is right, if known.
@@ -65,6 +65,19 @@ class Decision:
     health: Health
 
 
+@dataclass
+class Monitor:
+    """What other threads may ask of a running loop.
+
+    Attributes:
+        stats: The measurements so far; None before the start.
+        status: What is wrong with the source at the moment, in a line; "" while all is well.
+    """
+
+    stats: Callable[[], CameraStats | None] = lambda: None
+    status: str = ""
+
+
 def run_camera(
     classifier: Classifier,
     source: Source,
@@ -77,6 +90,7 @@ def run_camera(
     limits: Limits | None = None,
     observer: Callable[[Decision], None] | None = None,
     notify: Callable[[str], None] | None = None,
+    monitor: Monitor | None = None,
     signals: StopSignals | None = None,
 ) -> CameraStats:
     """Classify frames until the stream ends, a limit is reached, the window is closed, or SIGINT or SIGTERM comes.
@@ -93,6 +107,7 @@ def run_camera(
         observer: Called in this thread after every frame; keep it short.
         notify: Called in this thread with a line when the source is lost, when it is back, and when the board begins
             to slow down.
+        monitor: Filled in for other threads.
         signals: Entered by the caller, who wants to be shielded from signals before and after the loop as well
             (while a recording is being finished); default: the loop takes care of itself.
 
@@ -106,7 +121,7 @@ def run_camera(
     with contextlib.ExitStack() as stack:
         watched = signals or stack.enter_context(StopSignals())
         decider = decider or Decider(classifier.card.labels, Rules())
-        outlets = _Outlets(recorder, window, observer, notify or (lambda line: None))
+        outlets = _Outlets(recorder, window, observer, notify or (lambda line: None), monitor or Monitor())
         capture = Capture(source, reopen)
         return _Loop(classifier, capture, decider, outlets, truth, limits or Limits(), watched).run()
 
@@ -119,6 +134,7 @@ class _Outlets:
     window: Window | None
     observer: Callable[[Decision], None] | None
     notify: Callable[[str], None]
+    monitor: Monitor
 
 
 class _Loop:
@@ -146,6 +162,7 @@ class _Loop:
         self.throttled: set[str] = set()
 
     def run(self) -> CameraStats:
+        self.out.monitor.stats = self._stats
         try:
             with self.capture:
                 self.start = self.last_decision = time.monotonic()
@@ -205,7 +222,7 @@ class _Loop:
     def _tell_trouble(self) -> None:
         if self.capture.trouble == self.trouble:
             return
-        self.trouble = self.capture.trouble
+        self.trouble = self.out.monitor.status = self.capture.trouble
         self.out.notify(self.trouble or f"{self.capture.source.name} is back.")
         if self.trouble and self.out.window is not None and self.last_drawn is not None:
             self.out.window.show(banner(self.last_drawn, self.trouble))
@@ -226,7 +243,8 @@ class _Loop:
             return
         start = time.perf_counter()
         label = None if right is None else self.classifier.card.labels[right]
-        drawn = annotate(frame.image, result, hud, label, verdict=verdict)
+        # On a copy: the web page and its reports want the picture as it was.
+        drawn = annotate(frame.image.copy(), result, hud, label, verdict=verdict)
         if recorder is not None:
             recorder.write(drawn, frame.media_time, wait=self.capture.source.lossless)
         if window is not None:

@@ -63,6 +63,14 @@ def _threads(_context: click.Context, _parameter: click.Parameter, value: str) -
 @click.option("--jsonl-max-mb", type=float, help="Begin another file at this size; three older ones stay.")
 @click.option("--mqtt", metavar="URL", envvar="EDGEKIT_MQTT", help="Publish the answer: mqtt://[user@]host[:port].")
 @click.option("--on-change", metavar="COMMAND", help="Run this at each new answer, with EDGEKIT_LABEL set.")
+@click.option("--serve", metavar="[IP:]PORT", help="Live web page and /metrics here, on 127.0.0.1 unless told otherwise.")
+@click.option(
+    "--token-file",
+    type=A_FILE,
+    help="Holds what viewers must know, if the page is for other machines too; or set EDGEKIT_WEB_TOKEN.",
+)
+@click.option("--serve-host", multiple=True, metavar="NAME", help="Another name of the page, such as a proxy's.")
+@click.option("--wrong", type=A_FILE, metavar="DIR", help='Gives the page a "wrong!" button, which saves frames here.')
 @click.option("--truth", type=A_FILE, help="CSV `frame,label`: from that frame on, that label.")
 @click.option("--top-k", type=click.IntRange(min=1), default=5, help="Classes in each answer (--jsonl).")
 @click.option("--max-frames", type=click.IntRange(min=1), help="Stop after so many classified frames.")
@@ -78,6 +86,7 @@ def command(model: Path, source: str, **options: Any) -> int:
     Examples:
       edgekit camera model.tflite                              camera 0, in a window
       edgekit camera model.tflite --source rtsp://porch/stream --mqtt mqtt://hub
+      edgekit camera model.tflite --serve 8080 --wrong wrong/   see http://127.0.0.1:8080
       edgekit camera model.tflite --source clip.mp4 --record out.mp4
       edgekit camera model.tflite --source clip.mp4 --fast --truth clip.csv --headless
       edgekit camera model.tflite --source photos/ --headless --jsonl - | jq -r '[.name, .label] | @tsv'
@@ -111,7 +120,7 @@ def command(model: Path, source: str, **options: Any) -> int:
     known = Truth.read(options["truth"], opened.card.labels) if options["truth"] else None
     with contextlib.ExitStack() as stack:
         signals = stack.enter_context(StopSignals())
-        outputs = stack.enter_context(Outputs(options, opened.card, signals, frames.lossless))
+        outputs = stack.enter_context(Outputs(options, opened.card, decider, signals, frames.lossless))
         choice = ThreadChoice(options["threads"], {}) if options["threads"] else pick_threads(opened)
         classifier = Classifier(opened, choice.threads, options["top_k"])
         try:
@@ -126,6 +135,7 @@ def command(model: Path, source: str, **options: Any) -> int:
                 limits=Limits(frames=options["max_frames"]),
                 observer=outputs.observe,
                 notify=warn,
+                monitor=outputs.monitor,
                 signals=signals,
             )
         except SourceLost as lost:

@@ -9,12 +9,14 @@ from typing import Any, Self
 
 from edgekit.card import Card
 from edgekit.progress import console
-from edgekit_deploy.camera import Decision
+from edgekit_deploy.camera import Decision, Monitor
+from edgekit_deploy.health import read_temperature
 from edgekit_deploy.outputs.json_lines import STDOUT, DecisionLog
 from edgekit_deploy.outputs.recorder import Recorder
 from edgekit_deploy.outputs.status_line import StatusLine
 from edgekit_deploy.outputs.window import Window, display_problem
 from edgekit_deploy.signals import StopSignals
+from edgekit_deploy.smoothing import Decider
 
 BYTES_PER_MB = 1_000_000
 
@@ -30,18 +32,24 @@ class Outputs:
     Args:
         options: Of the command.
         card: The model's.
+        decider: Whose threshold the web page sets.
         signals: Asked to stop when nobody reads the output any more.
         is_lossless: Every frame counts: rather slow the loop down than lose a line.
 
     Attributes:
         recorder: None: no recording.
         window: None: none.
+        monitor: For the loop to fill in; the web page shows it.
     """
 
-    def __init__(self, options: dict[str, Any], card: Card, signals: StopSignals, is_lossless: bool) -> None:
+    def __init__(
+        self, options: dict[str, Any], card: Card, decider: Decider, signals: StopSignals, is_lossless: bool
+    ) -> None:
         self.recorder: Recorder | None = None
         self.window: Window | None = None
+        self.monitor = Monitor()
         self._options, self._card, self._signals, self._is_lossless = options, card, signals, is_lossless
+        self._decider = decider
         self._stack = contextlib.ExitStack()
         self._log: DecisionLog | None = None
         self._observers: list[Callable[[Decision], None]] = []
@@ -80,6 +88,8 @@ class Outputs:
         if options["jsonl"]:
             self._log = stack.enter_context(self._open_log(options["jsonl"], options["jsonl_max_mb"]))
             self._observers.append(self._log.write)
+        if options["serve"] is not None:
+            self._observers.append(self._open_page(stack, options["serve"]))
         if options["mqtt"]:
             self._observers.append(self._open_mqtt(stack, options["mqtt"]))
         if options["on_change"]:
@@ -103,6 +113,33 @@ class Outputs:
 
         output = MqttOutput(Broker.parse(url), topic_name(self._card.name), model=self._card.name, warn=warn)
         return stack.enter_context(output).write
+
+    def _open_page(self, stack: contextlib.ExitStack, address: str) -> Callable[[Decision], None]:
+        from edgekit_deploy.web.address import Address, read_token
+        from edgekit_deploy.web.feeds import Feeds, ReportBounds
+        from edgekit_deploy.web.page import WebPage
+
+        folder = self._options["wrong"]
+        page = WebPage(
+            Address.parse(address),
+            self._card.name,
+            self._card.labels,
+            token=read_token(self._options["token_file"]),
+            threshold=self._decider.threshold,
+            feeds=Feeds(lambda: self.monitor.stats(), read_temperature, lambda: self.monitor.status),
+            reports=ReportBounds(folder) if folder else None,
+            hosts=self._options["serve_host"],
+            warn=warn,
+        )
+        stack.enter_context(page)
+        warn(f"Watch at {page.url}")
+
+        def observe(decision: Decision) -> None:
+            if page.threshold != self._decider.threshold:
+                self._decider.set_threshold(page.threshold)
+            page.publish(decision)
+
+        return observe
 
 
 def _window(stack: contextlib.ExitStack, title: str) -> Window | None:

@@ -82,6 +82,9 @@ class Decider:
         rules: How to decide.
         thresholds: By label; they replace `rules.threshold` for these.
 
+    Attributes:
+        threshold: Of the labels that have none of their own.
+
     Raises:
         InputError: A threshold for a label that is not in `labels`, or not 0 to 1.
     """
@@ -105,6 +108,7 @@ class Decider:
             InputError: It is out of range.
         """
         _check_range("threshold", threshold, 1.0)
+        self.threshold = threshold
         # Rounded as the average is: a probability of exactly 0.7 in float32 reaches a threshold of 0.7.
         self._thresholds = [float(np.float32(self._own.get(i, threshold))) for i in range(len(self._labels))]
 
