@@ -63,7 +63,9 @@ def _threads(_context: click.Context, _parameter: click.Parameter, value: str) -
 @click.option("--jsonl-max-mb", type=float, help="Begin another file at this size; three older ones stay.")
 @click.option("--mqtt", metavar="URL", envvar="EDGEKIT_MQTT", help="Publish the answer: mqtt://[user@]host[:port].")
 @click.option("--on-change", metavar="COMMAND", help="Run this at each new answer, with EDGEKIT_LABEL set.")
-@click.option("--serve", metavar="[IP:]PORT", help="Live web page and /metrics here, on 127.0.0.1 unless told otherwise.")
+@click.option(
+    "--serve", metavar="[IP:]PORT", help="Live web page and /metrics here, on 127.0.0.1 unless told otherwise."
+)
 @click.option(
     "--token-file",
     type=A_FILE,
