@@ -29,7 +29,9 @@ from edgekit import bundle
 from edgekit.errors import EdgekitError
 from edgekit_deploy.camera import Decision
 from edgekit_deploy.classifier import Classifier
+from edgekit_deploy.health import Health
 from edgekit_deploy.outputs.overlay import Hud
+from edgekit_deploy.smoothing import Verdict
 from edgekit_deploy.sources.frames import Frame
 from edgekit_deploy.web.address import Address
 from edgekit_deploy.web.page import WebPage
@@ -160,7 +162,8 @@ def _block(
         frame = Frame(frames[index % len(frames)], now, index, now - start)
         result = classifier.classify(frame.image)
         age = time.monotonic() - now
-        decision = Decision(frame, result, None, Hud(case.fps, 1e3 * age, 0), index + 1, None)
+        verdict = Verdict(result.index, result.label, result.probability)
+        decision = Decision(frame, result, verdict, None, Hud(case.fps, 1e3 * age, 0), index + 1, None, Health())
         before = time.perf_counter()
         page.publish(decision)
         publishes.append(time.perf_counter() - before)

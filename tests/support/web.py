@@ -17,7 +17,9 @@ import numpy as np
 
 from edgekit_deploy.camera import Decision
 from edgekit_deploy.classifier import Classifier
+from edgekit_deploy.health import Health
 from edgekit_deploy.outputs.overlay import Hud
+from edgekit_deploy.smoothing import Verdict
 from edgekit_deploy.sources.frames import Frame
 from edgekit_deploy.web.address import Address
 from edgekit_deploy.web.page import WebPage
@@ -37,7 +39,10 @@ def decision(index: int, image: np.ndarray | None = None) -> Decision:
     if image is None:
         image = np.full((480, 640, 3), tiny_model.BGR[tiny_model.COLOURS[index % 3]], np.uint8)
     frame = Frame(image, time.monotonic(), index, index / 30.0)
-    return Decision(frame, classifier().classify(image), None, Hud(30.0, 5.0 + index % 7, index // 2), index + 1, None)
+    result = classifier().classify(image)
+    verdict = Verdict(result.index, result.label, result.probability)
+    hud = Hud(30.0, 5.0 + index % 7, index // 2)
+    return Decision(frame, result, verdict, None, hud, index + 1, None, Health())
 
 
 @contextmanager

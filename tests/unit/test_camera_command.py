@@ -357,3 +357,36 @@ def test_a_camera_that_is_pulled_out_still_gets_its_table(files, tmp_path, monke
     assert "source lost" in done.output
     assert json.loads(stats.read_text())["captured"] == 8
     assert len(read_clip(record)[0]) >= 1
+
+
+def test_the_web_page_of_a_running_camera(files, tmp_path):
+    """Its slider moves the threshold, its metrics are the loop's, and it ends with the loop."""
+    import urllib.request
+
+    def call(path, data=None):
+        headers = {"Origin": url, "Content-Type": "application/x-www-form-urlencoded"} if data else {}
+        request = urllib.request.Request(f"{url}{path}", data, headers)
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return response.read().decode()
+
+    command = [*EDGEKIT, "camera", "model.tflite", "--source", "long.mp4", "--headless", "--threads", "1"]
+    command += ["--serve", "0", "--jsonl", str(tmp_path / "lines.jsonl")]
+    with subprocess.Popen(command, cwd=files, env=environment(), stderr=subprocess.PIPE, text=True) as process:
+        url = next(line for line in process.stderr if "Watch at" in line).split()[-1].rstrip("/")
+        assert url.startswith("http://127.0.0.1:")
+        assert "<html" in call("/").lower()
+        wait_until(lambda: "edgekit_frames_inferred_total 0" not in call("/metrics"))
+        call("/threshold", b"value=1")
+        time.sleep(1.0)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+    assert process.returncode == 0
+    last = json.loads((tmp_path / "lines.jsonl").read_text().splitlines()[-1])
+    assert last["label"] is None
+
+
+def test_a_page_for_others_needs_a_token(files):
+    line = one_line(
+        edgekit(files, "camera", "model.tflite", "--source", "long.mp4", "--headless", "--serve", "0.0.0.0:0"), 2
+    )
+    assert "must have a token" in line

@@ -8,6 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from support.web import client, decision, page
 
 from edgekit.errors import InputError
+from edgekit_deploy.health import Health
 from edgekit_deploy.latency import Histogram
 from edgekit_deploy.stats import STAGES, CameraStats
 from edgekit_deploy.web.access import SESSION_SECONDS, Access
@@ -122,7 +123,7 @@ def stats() -> CameraStats:
     for milliseconds in range(1, 101):
         histograms["invoke"].add(milliseconds / 1e3)
     stages = {name: histogram.summary() for name, histogram in histograms.items()}
-    return CameraStats('cam "0"\\\nx', "xnnpack", 2, "", 12.5, 150, 100, 50, 10, 9, stages)
+    return CameraStats('cam "0"\\\nx', "xnnpack", 2, "", 12.5, 150, 100, 50, 3, 10, 9, stages, Health(), ())
 
 
 def parsed(text: str) -> dict[tuple[str, tuple], float]:

@@ -28,7 +28,7 @@ JPEG_COLOUR_TOLERANCE = 12
 class Camera:
     """A source of coloured frames for the real loop."""
 
-    lossless, fps, name = False, 30.0, "colours"
+    lossless, is_live, fps, name = False, True, 30.0, "colours"
 
     def __init__(self, period=0.01):
         self.period, self.notes = period, []

@@ -55,6 +55,7 @@ def _of_stats(stats: CameraStats) -> Iterable[str]:
     yield from _counter(
         "frames_dropped", "Frames replaced by a newer one before they could be classified.", stats.dropped
     )
+    yield from _counter("reconnects", "Times that the source was lost and came back.", stats.reconnects)
     yield from _counter("frames_judged", "Classified frames whose truth was known.", stats.judged)
     yield from _counter("frames_correct", "Judged frames that were classified right.", stats.correct)
     samples: list[tuple[str, Labels, float]] = []

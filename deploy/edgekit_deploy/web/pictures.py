@@ -81,6 +81,8 @@ def figures(decision: Decision) -> dict[str, Any]:
     hud, result = decision.hud, decision.result
     return {
         "frame": decision.frame.index,
+        "answer": decision.verdict.label,
+        "probability": round(decision.verdict.probability, 4),
         "top": [[guess.label, round(guess.probability, 4)] for guess in result.top],
         "fps": round(hud.fps, 2),
         "age": round(hud.latency_ms, 2),

@@ -113,9 +113,9 @@ const wholePercent = (share) => `${(100 * share).toFixed(0)} %`;
 const milliseconds = (value) => `${value < 10 ? value.toFixed(2) : value.toFixed(1)} ms`;
 
 function showAnswer(plain) {
-  const [label, probability] = plain.top[0];
-  const sure = probability >= figures.threshold;
-  $("answer").textContent = sure ? label : "nothing sure";
+  // The loop's own answer; the slider acts at once, before the loop has heard of it.
+  const sure = plain.answer !== null && plain.probability >= figures.threshold;
+  $("answer").textContent = sure ? plain.answer : "nothing sure";
   $("answer").classList.toggle("unsure", !sure);
   const list = $("top");
   while (list.children.length > plain.top.length) list.lastChild.remove();
