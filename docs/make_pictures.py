@@ -1,7 +1,7 @@
-"""Make the README's two pictures from a finished demo: python docs/make_pictures.py [runs/demo].
+"""Make the README's pictures from a finished demo: python docs/make_pictures.py [runs/demo].
 
-The camera frame shows a drawing made here, and the report is cut off above its photos: CIFAR-10's images are not ours
-to publish. Needs Chromium (Debian: apt-get install chromium).
+The camera frame and the web page show a drawing made here, and the report is cut off above its photos: CIFAR-10's
+images are not ours to publish. Needs Chromium (Debian: apt-get install chromium).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import cv2
@@ -17,6 +18,9 @@ import numpy as np
 DOCS = Path(__file__).parent
 CHROMIUM = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run"]
 REPORT_WIDTH, REPORT_HEIGHT = 1000, 1480
+PAGE_SIZE = 1000, 640
+# Until the chart shows something.
+PAGE_SECONDS = 12.0
 
 
 def draw_ship() -> np.ndarray:
@@ -40,21 +44,45 @@ def draw_ship() -> np.ndarray:
     return cv2.GaussianBlur(frame, (0, 0), 1.5)
 
 
+def write_clip(path: Path, frames: int) -> None:
+    """The ship, drifting, at 30 frames per second."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 30, (640, 480))
+    ship = draw_ship()
+    for shift in range(frames):
+        writer.write(np.roll(ship, shift // 4, axis=1))
+    writer.release()
+
+
 def camera_frame(model: Path) -> None:
     """Run the camera loop over the drawing and keep a frame of its recording."""
     with tempfile.TemporaryDirectory() as scratch:
         clip, recorded = Path(scratch) / "clip.mp4", Path(scratch) / "recorded.mp4"
-        writer = cv2.VideoWriter(str(clip), cv2.VideoWriter.fourcc(*"mp4v"), 30, (640, 480))
-        ship = draw_ship()
-        for shift in range(60):
-            writer.write(np.roll(ship, shift // 4, axis=1))
-        writer.release()
+        write_clip(clip, 60)
         command = [sys.executable, "-m", "edgekit.cli", "camera", str(model), "--source", str(clip), "--headless"]
         subprocess.run([*command, "--record", str(recorded)], check=True)
         video = cv2.VideoCapture(str(recorded))
         video.set(cv2.CAP_PROP_POS_FRAMES, 45)
         _, frame = video.read()
         cv2.imwrite(str(DOCS / "frame.png"), frame)
+
+
+def web_page(model: Path) -> None:
+    """A screenshot of the camera's page while the drawing is classified."""
+    sys.path.insert(0, str(DOCS.parent / "tests"))
+    from support.devtools import Browser
+
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        write_clip(folder / "clip.mp4", 30 * 60)
+        command = [sys.executable, "-m", "edgekit.cli", "camera", str(model), "--source", str(folder / "clip.mp4")]
+        command += ["--headless", "--serve", "0", "--wrong", str(folder / "wrong")]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as camera, Browser(folder) as browser:
+            url = next(line for line in camera.stderr or () if "Watch at" in line).split()[-1]
+            browser.resize(*PAGE_SIZE, is_phone=False)
+            browser.open(url)
+            time.sleep(PAGE_SECONDS)
+            cv2.imwrite(str(DOCS / "page.png"), browser.shot())
+            camera.terminate()
 
 
 def report_page(page: Path) -> None:
@@ -69,4 +97,5 @@ def report_page(page: Path) -> None:
 if __name__ == "__main__":
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/demo")
     camera_frame(folder / "model.tflite")
+    web_page(folder / "model.tflite")
     report_page(folder / "report.html")
