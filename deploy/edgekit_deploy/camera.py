@@ -158,6 +158,7 @@ class _Loop:
         self.ended = self.trouble = ""
         self.last_drawn: Image | None = None
         self.start = self.last_decision = time.monotonic()
+        self.seconds: float | None = None
         self.health, self.health_until = Health(), 0.0
         self.throttled: set[str] = set()
 
@@ -166,10 +167,15 @@ class _Loop:
         try:
             with self.capture:
                 self.start = self.last_decision = time.monotonic()
+                self.out.notify(self.capture.source.describe())
                 if self.out.recorder is not None:
                     self.out.recorder.set_default_fps(self.capture.source.fps)
-                while not self.ended:
-                    self._step()
+                try:
+                    while not self.ended:
+                        self._step()
+                finally:
+                    # A thread that hangs in a driver may take seconds to be given up.
+                    self.seconds = time.monotonic() - self.start
         except SourceLost as lost:
             self.ended = "source lost"
             lost.stats = self._stats()
@@ -187,6 +193,8 @@ class _Loop:
         if frame is None:
             if self.capture.is_over:
                 self.ended = self.ended or "end of stream"
+            if self.out.window is not None and not self.out.window.is_wanted():
+                self.ended = self.ended or "window closed"
             self._check_limits()
             return
         self.stages["wait"].add(time.perf_counter() - waiting)
@@ -262,16 +270,19 @@ class _Loop:
 
     def _stats(self) -> CameraStats:
         captured, taken, dropped = self.capture.counts()
-        # A frame whose classification failed was taken but not inferred; it must not vanish from the books.
+        if self.seconds is not None:
+            # A frame whose classification failed was taken but not inferred; it must not vanish from the books. While
+            # the loop runs it is in the network, and a counter that falls again would be taken for a new start.
+            dropped += taken - self.inferred
         return CameraStats(
             source=self.capture.source.name,
             kernels=str(self.classifier.network.kernels),
             threads=self.classifier.threads,
             ended=self.ended,
-            seconds=time.monotonic() - self.start,
+            seconds=time.monotonic() - self.start if self.seconds is None else self.seconds,
             captured=captured,
             inferred=self.inferred,
-            dropped=dropped + taken - self.inferred,
+            dropped=dropped,
             reconnects=self.capture.reconnects,
             judged=self.judged,
             correct=self.correct,

@@ -43,9 +43,9 @@ def _threads(_context: click.Context, _parameter: click.Parameter, value: str) -
 @click.option("--size", metavar="WxH", help="Ask the camera for this size, such as 640x480; of raw frames on stdin.")
 @click.option("--fps", type=float, help="Ask the camera for this rate.")
 @click.option("--format", "fourcc", metavar="CODE", help="Ask a V4L2 camera for a pixel format: MJPG, YUYV.")
-@click.option("--fast", is_flag=True, help="Read a video file as fast as it can be classified, every frame.")
-@click.option("--reconnect/--no-reconnect", default=True, help="Open a camera that was lost anew.  [default: on]")
-@click.option("--threads", default="auto", callback=_threads, metavar="auto|N", help="[default: auto, tried at start]")
+@click.option("--fast", is_flag=True, help="Every frame of a video file or of stdin, as fast as it can be classified.")
+@click.option("--reconnect/--no-reconnect", default=True, help="Open a camera that was lost anew.")
+@click.option("--threads", default="auto", callback=_threads, metavar="auto|N", help="auto: tried at the start.")
 @click.option(
     "--smoothing", type=float, help="Seconds to average over; 0: each frame for itself.  [default: 0.3 if in real time]"
 )
@@ -58,9 +58,13 @@ def _threads(_context: click.Context, _parameter: click.Parameter, value: str) -
     "--jsonl",
     type=click.Path(path_type=Path, allow_dash=True),
     metavar="FILE|-",
-    help="Write every decision here, a line of JSON each; - is stdout.",
+    help="Write every decision here, a line of JSON each; - is stdout. An existing file is replaced.",
 )
-@click.option("--jsonl-max-mb", type=float, help="Begin another file at this size; three older ones stay.")
+@click.option(
+    "--jsonl-max-mb",
+    type=click.FloatRange(0.01, 1e6),
+    help="Continue the file of --jsonl, and begin another at this size; three older ones stay.",
+)
 @click.option("--mqtt", metavar="URL", envvar="EDGEKIT_MQTT", help="Publish the answer: mqtt://[user@]host[:port].")
 @click.option("--on-change", metavar="COMMAND", help="Run this at each new answer, with EDGEKIT_LABEL set.")
 @click.option(
@@ -95,6 +99,10 @@ def command(model: Path, source: str, **options: Any) -> int:
       edgekit camera model.tflite --on-change 'logger "I see $EDGEKIT_LABEL"'
       rpicam-vid -t 0 --codec mjpeg -o - | edgekit camera model.tflite --source -
 
+    A line of JSON holds frame, time (seconds of the stream), at (time of day), name (of an image), label and probability
+    of the answer (label null: nothing is sure) and top, the guesses for this frame alone. --on-change finds EDGEKIT_LABEL,
+    EDGEKIT_PROBABILITY and EDGEKIT_PREVIOUS in its environment.
+
     Esc or q in the window, Ctrl-C (exit code 130) and SIGTERM (exit code 0) end the run cleanly: the recording is
     finished and the measurements are shown.
     """
@@ -110,11 +118,11 @@ def command(model: Path, source: str, **options: Any) -> int:
     from edgekit_deploy.threads import ThreadChoice, pick_threads
     from edgekit_deploy.truth import Truth
 
+    _check_partners(options)
     wishes = _wishes(options)
     frames = open_source(source, wishes)
     json_path, jsonl = options["json_path"], options["jsonl"]
-    for option, path in (("--record", options["record"]), ("--jsonl", jsonl), ("--json", json_path)):
-        _check_not_the_source(option, path, source)
+    _check_different(source, options)
     if json_path:
         check_writable(json_path)
     opened = bundle.read(model)
@@ -169,12 +177,31 @@ def _decider(opened: Bundle, options: dict[str, Any], is_real_time: bool) -> Dec
     return Decider(opened.card.labels, dataclasses.replace(rules, **given), own)
 
 
-def _check_not_the_source(option: str, path: Path | None, source: str) -> None:
-    """An output replaces what was there: that must not be the film it is made from."""
+def _check_partners(options: dict[str, Any]) -> None:
+    """An option that does nothing without another must not be thought to do something."""
     from edgekit.errors import InputError
 
-    if path and path.exists() and Path(source).exists() and path.samefile(source):
-        raise InputError(f"{option} must be another file than --source, got {path} for both.")
+    partners = {"wrong": "serve", "token_file": "serve", "serve_host": "serve", "jsonl_max_mb": "jsonl"}
+    for name, partner in partners.items():
+        if options[name] and options[partner] is None:
+            raise InputError(f"--{name.replace('_', '-')} must go with --{partner}, got it alone.")
+
+
+def _check_different(source: str, options: dict[str, Any]) -> None:
+    """An output replaces what was there: that must not be another one, or the film it is made from."""
+    from edgekit.errors import InputError
+
+    taken = {Path(source).resolve(): "--source"} if Path(source).exists() else {}
+    for name, path in (
+        ("--record", options["record"]),
+        ("--jsonl", options["jsonl"]),
+        ("--json", options["json_path"]),
+    ):
+        if path is None or str(path) == "-":
+            continue
+        other = taken.setdefault(path.resolve(), name)
+        if other != name:
+            raise InputError(f"{name} must be another file than {other}, got {path} for both.")
 
 
 def _completed(stats: CameraStats, recorder: Recorder | None, choice: ThreadChoice) -> CameraStats:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Self
 
+from edgekit.errors import EdgekitError
 from edgekit_deploy.mailbox import Mailbox
 from edgekit_deploy.sources.frames import Frame, Source, SourceLost
 
@@ -24,6 +25,8 @@ PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
 JOIN_SECONDS = 3.0
 # Threads that hang in a driver cannot be ended; while there are so many, no new one is started.
 MOST_STUCK_THREADS = 4
+# A source that came back has to last so long before the next pause is a short one again.
+STEADY_SECONDS = 5.0
 MOST_NOTES = 50
 
 
@@ -110,7 +113,7 @@ class Capture:
         self.reconnects = 0
         self.trouble = ""
         self._reopen = reopen
-        self._failures = 0
+        self._failures, self._back_since = 0, self.start
         self._next_try: float | None = None
         self._stuck: list[threading.Thread] = []
         self._old_notes: list[str] = []
@@ -147,7 +150,7 @@ class Capture:
     @property
     def notes(self) -> list[str]:
         """The notes of all sources so far; of very many the first."""
-        return [*self._old_notes, *self.source.notes][:MOST_NOTES]
+        return list(dict.fromkeys([*self._old_notes, *self.source.notes]))[:MOST_NOTES]
 
     @property
     def is_over(self) -> bool:
@@ -169,11 +172,13 @@ class Capture:
     def _look_after(self, now: float) -> None:
         session = self._session
         if self.trouble and session.frames and self._next_try is None:
-            self.trouble, self._failures = "", 0
+            self.trouble, self._back_since = "", now
             self.reconnects += 1
+        if not self.trouble and now - self._back_since > STEADY_SECONDS:
+            self._failures = 0
         if self._next_try is not None:
             if now >= self._next_try:
-                self._try_again()
+                self._try_again(now)
         elif session.lost is not None:
             self._lose(session.lost, now)
         elif session.is_hung(now) and session.thread.is_alive():
@@ -189,13 +194,21 @@ class Capture:
         self._next_try = now + pause
         self.trouble = f"{lost.message} Trying again."
 
-    def _try_again(self) -> None:
+    def _try_again(self, now: float) -> None:
         self._stuck = [thread for thread in self._stuck if thread.is_alive()]
-        if self._reopen is None or len(self._stuck) >= MOST_STUCK_THREADS:
+        if self._reopen is None:
+            return
+        if len(self._stuck) >= MOST_STUCK_THREADS:
+            self.trouble = f"{self.source.name} hangs in its driver: {MOST_STUCK_THREADS} attempts did not return."
             return
         self._next_try = None
+        try:
+            source = self._reopen()
+        except EdgekitError as error:  # a path that leads nowhere while the camera is unplugged
+            self._lose(SourceLost(error.message), now)
+            return
         self._old_notes = self.notes
-        self._session = Session(self._reopen(), self, is_open=False, first_index=self._session.next_index)
+        self._session = Session(source, self, is_open=False, first_index=self._session.next_index)
         self._session.thread.start()
 
 

@@ -24,14 +24,14 @@ STAGES = {
 
 @dataclass(frozen=True)
 class CameraStats:
-    """One run of the loop. Always captured = inferred + dropped.
+    """One run of the loop. At its end captured = inferred + dropped; while it runs up to two frames are on their way.
 
     Attributes:
         source: Name of the source.
         kernels: "xnnpack", "builtin" or "mixed".
         threads: Interpreter threads.
         ended: Why it ended: "end of stream", "limit", "window closed", "output closed", "SIGINT", "SIGTERM",
-            "source lost" or "error".
+            or "source lost".
         seconds: From the first wait to the end.
         captured: Frames read.
         inferred: Frames classified.
@@ -104,7 +104,7 @@ class CameraStats:
             f"{self.captured} captured = {self.inferred} inferred + {self.dropped} dropped",
         ]
         if self.reconnects:
-            lines.append(f"lost and found again {self.reconnects} times")
+            lines.append(f"lost and found again: {self.reconnects}")
         if self.accuracy is not None:
             lines.append(f"accuracy {100 * self.accuracy:.2f} % ({self.correct} of {self.judged} frames)")
         if self.recorded:

@@ -139,15 +139,17 @@ def load_recipe(name_or_file: str) -> Recipe:
     """
     is_file_name = name_or_file.endswith(".toml")
     path = Path(name_or_file) if is_file_name else recipe_folder() / f"{name_or_file}.toml"
-    if not path.is_file():
+    if not path.is_file() or (not is_file_name and name_or_file not in recipe_names()):
         if is_file_name:
             raise InputError(f"The recipe {path} must be a file, got nothing there.")
         names = ", ".join(recipe_names())
         raise InputError(f"The recipe must be one of {names} or a .toml file, got {name_or_file!r}.")
-    data = path.read_bytes()
     try:
+        data = path.read_bytes()
         content = tomllib.loads(data.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"The recipe {path} must be TOML, got: {error}.") from error
     held: RecipeFile = from_plain(RecipeFile, content, f"recipe {path.name}")
-    return Recipe(**vars(held), name=Path(name_or_file).name, sha256=hashlib.sha256(data).hexdigest())
+    return Recipe(
+        **vars(held), name=path.name if is_file_name else name_or_file, sha256=hashlib.sha256(data).hexdigest()
+    )

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Self
 
 from edgekit.errors import InputError
@@ -19,7 +19,6 @@ LIMIT_SECONDS = 10.0
 # What a command may still take when the run ends, before it is killed.
 CLOSE_SECONDS = 3.0
 KILLED_SECONDS = 1.0
-SECRET_ENDINGS = ("_PASSWORD", "_TOKEN")
 
 
 class Hook:
@@ -28,8 +27,8 @@ class Hook:
     The command finds in its environment EDGEKIT_LABEL (empty: nothing is sure), EDGEKIT_PROBABILITY (0 to 1) and
     EDGEKIT_PREVIOUS (the label of the call before; empty at the first). Labels never become part of the command's
     text. What it prints goes to standard error. One runs at a time; of the changes meanwhile only the newest counts,
-    and it counts only if it differs from what the command was last called with. Edgekit's own secrets
-    (EDGEKIT_..._PASSWORD, EDGEKIT_..._TOKEN) are taken out of its environment.
+    and it counts only if it differs from what the command was last called with. Edgekit's other variables, which may
+    hold passwords, are taken out of its environment.
 
     Args:
         command: Shell text.
@@ -51,6 +50,8 @@ class Hook:
             raise InputError(f"--on-change must be a command with a time limit above 0, got {command!r} and {limit}.")
         self.runs = self.failures = 0
         self._command, self._limit, self._warn = command, limit, warn or (lambda line: None)
+        # Now: other threads may change the environment later, while it would be read.
+        self._base = {name: value for name, value in os.environ.items() if not name.startswith("EDGEKIT_")}
         self._changes = Changes()
         self._called_with: str | None = None
         self._told: set[str] = set()
@@ -83,7 +84,7 @@ class Hook:
         change = changes[-1]
         if change.label == self._called_with:
             return
-        environment = _environment(change, self._called_with)
+        environment = _environment(self._base, change, self._called_with)
         self._called_with = change.label
         with self._lock:
             if self._is_over:
@@ -139,18 +140,13 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def _environment(change: Change, previous: str | None) -> dict[str, str]:
-    own = {name: value for name, value in os.environ.items() if not _is_secret(name)}
+def _environment(base: Mapping[str, str], change: Change, previous: str | None) -> dict[str, str]:
     return {
-        **own,
+        **base,
         "EDGEKIT_LABEL": _clean(change.label),
         "EDGEKIT_PROBABILITY": f"{change.probability:.6f}",
         "EDGEKIT_PREVIOUS": _clean(previous),
     }
-
-
-def _is_secret(name: str) -> bool:
-    return name.startswith("EDGEKIT_") and name.endswith(SECRET_ENDINGS)
 
 
 def _clean(label: str | None) -> str:

@@ -56,9 +56,9 @@ def _live() -> Live:
 
 def line(decision: Decision) -> str:
     """One line: the answer and the figures."""
-    best, hud = decision.result.top[0], decision.hud
+    verdict, hud = decision.verdict, decision.hud
     parts = [
-        f"{best.label} {100 * best.probability:.0f} %",
+        f"{verdict.label or 'nothing sure'} {100 * verdict.probability:.0f} %",
         f"{hud.fps:.1f} fps",
         f"{hud.latency_ms:.1f} ms",
         f"{decision.inferred} inferred, {hud.dropped} dropped",

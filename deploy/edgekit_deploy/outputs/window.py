@@ -36,6 +36,10 @@ class Window:
     def show(self, image: Image) -> bool:
         """Show (H, W, 3) uint8 BGR; False when the user wants to stop."""
         cv2.imshow(self._title, image)
+        return self.is_wanted()
+
+    def is_wanted(self) -> bool:
+        """Let the window live, which it does not by itself; False when the user wants to stop."""
         if cv2.waitKey(1) & 0xFF in QUIT_KEYS:
             return False
         return bool(cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -22,8 +20,6 @@ MOST_SECONDS_WITHOUT_PICTURE = 4.0
 # A driver's timestamp older than this is taken for another clock's.
 MOST_SECONDS_OLD = 2.0
 
-_environment_lock = threading.Lock()
-
 
 def open_quietly(source: str | int, api: int, parameters: Sequence[int] = (), **environment: str) -> Any:
     """cv2.VideoCapture without the chatter of OpenCV and FFmpeg.
@@ -39,21 +35,10 @@ def open_quietly(source: str | int, api: int, parameters: Sequence[int] = (), **
     if not os.environ.get("EDGEKIT_DEBUG"):
         cv2.setLogLevel(0)
         environment["OPENCV_FFMPEG_LOGLEVEL"] = "-8"
-    with _environment(environment):
-        return cv2.VideoCapture(source, api, list(parameters))
-
-
-@contextlib.contextmanager
-def _environment(wanted: dict[str, str]) -> Iterator[None]:
-    with _environment_lock:
-        ours = [name for name in wanted if name not in os.environ]
-        os.environ.update({name: wanted[name] for name in ours})
-    try:
-        yield
-    finally:
-        with _environment_lock:
-            for name in ours:
-                os.environ.pop(name, None)
+    # For good: another thread may be opening as well, and there is one kind of source in a run.
+    for name, value in environment.items():
+        os.environ.setdefault(name, value)
+    return cv2.VideoCapture(source, api, list(parameters))
 
 
 def read_live(
