@@ -99,9 +99,9 @@ def command(model: Path, source: str, **options: Any) -> int:
       edgekit camera model.tflite --on-change 'logger "I see $EDGEKIT_LABEL"'
       rpicam-vid -t 0 --codec mjpeg -o - | edgekit camera model.tflite --source -
 
-    A line of JSON holds frame, time (seconds of the stream), at (time of day), name (of an image), label and probability
-    of the answer (label null: nothing is sure) and top, the guesses for this frame alone. --on-change finds EDGEKIT_LABEL,
-    EDGEKIT_PROBABILITY and EDGEKIT_PREVIOUS in its environment.
+    A line of JSON holds frame, time (seconds of the stream), at (time of day), name (of an image), label and
+    probability of the answer (label null: nothing is sure) and top, the guesses for this frame alone. --on-change
+    finds EDGEKIT_LABEL, EDGEKIT_PROBABILITY and EDGEKIT_PREVIOUS in its environment.
 
     Esc or q in the window, Ctrl-C (exit code 130) and SIGTERM (exit code 0) end the run cleanly: the recording is
     finished and the measurements are shown.

@@ -1,5 +1,6 @@
 """The loop on real files and scripted sources: books, truth, limits, faults."""
 
+import itertools
 import json
 import os
 import signal
@@ -12,7 +13,7 @@ from support import tiny_model
 from support.clips import colour_pictures, read_clip, write_clip
 
 from edgekit.errors import InputError
-from edgekit_deploy.camera import Limits, run_camera
+from edgekit_deploy.camera import Limits, Monitor, run_camera
 from edgekit_deploy.classifier import Classifier
 from edgekit_deploy.outputs.recorder import Recorder
 from edgekit_deploy.sources import FolderSource, VideoSource
@@ -46,6 +47,9 @@ class Endless:
 
     def __exit__(self, *exception):
         self.closed += 1
+
+    def describe(self):
+        return self.name
 
     def __iter__(self):
         start, index = time.monotonic(), 0
@@ -229,9 +233,61 @@ def test_window_that_is_closed_ends_the_loop(classifier):
             self.shown += 1
             return self.shown < 4
 
+        def is_wanted(self):
+            return True
+
     stats = run_camera(classifier, Endless(), window=Closing())
     assert stats.ended == "window closed"
     assert stats.inferred == 4
+
+
+def test_a_window_lives_while_no_frame_comes_and_may_be_closed(classifier):
+    class Waiting:
+        looks = 0
+
+        def show(self, image):
+            return True
+
+        def is_wanted(self):
+            self.looks += 1
+            return self.looks < 3
+
+    slow = Endless(act=lambda index: time.sleep(1.5) if index else None)
+    stats = run_camera(classifier, slow, window=Waiting())
+    assert stats.ended == "window closed"
+    assert stats.inferred == 1
+
+
+def test_counters_never_fall_while_the_loop_runs(classifier):
+    """As another thread sees them."""
+    monitor, seen, is_over = Monitor(), [], threading.Event()
+
+    def scrape():
+        while not is_over.wait(0.0005):
+            if (stats := monitor.stats()) is not None:
+                seen.append((stats.captured, stats.inferred, stats.dropped))
+
+    thread = threading.Thread(target=scrape)
+    thread.start()
+    stats = run_camera(
+        classifier,
+        Endless(period=0.001),
+        observer=lambda decision: time.sleep(0.005),
+        limits=Limits(frames=60),
+        monitor=monitor,
+    )
+    is_over.set()
+    thread.join()
+    check_books(stats)
+    assert len(seen) > 20
+    for before, after in itertools.pairwise(seen):
+        assert all(a <= b for a, b in zip(before, after, strict=True))
+
+
+def test_time_spent_on_giving_a_camera_up_is_not_the_loops(classifier, monkeypatch):
+    monkeypatch.setattr("edgekit_deploy.capture.JOIN_SECONDS", 1.5)
+    stuck = Endless(act=lambda index: time.sleep(3.0) if index else None)
+    assert run_camera(classifier, stuck, limits=Limits(seconds=0.3)).seconds < 1.2
 
 
 def test_folder_of_tiny_and_large_images(classifier, tmp_path):

@@ -209,7 +209,7 @@ def test_the_password_reaches_the_server_and_nothing_else(capfd):
         ("rtsp://admin:secret/5@cam/live", "rtsp://***@cam/live"),
         ("rtsp://admin:5/secret@cam/live", "rtsp://***@cam/live"),
         ("rtsp://admin:secret#?@cam/live", "rtsp://***@cam/live"),
-        ("http://cam/v.cgi?user=me&pwd=secret&fps=5", "http://cam/v.cgi?user=me&pwd=***&fps=5"),
+        ("http://cam/v.cgi?user=me&pwd=secret&fps=5", "http://cam/v.cgi?user=***&pwd=***&fps=***"),
         ("http://cam/v.cgi?access_token=secret", "http://cam/v.cgi?access_token=***"),
         ("rtspsrc location=rtsp://u:secret@c/x user-pw=secret !", "rtspsrc location=rtsp://***@c/x user-pw=*** !"),
         ('rtspsrc user-pw="secret secret" ! appsink', "rtspsrc user-pw=*** ! appsink"),

@@ -56,5 +56,7 @@ def test_a_users_own_recipe_is_called_as_its_file(tmp_path, file):
 def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(InputError, match="int8-minmax"):
         load_recipe("int7")
+    with pytest.raises(InputError, match="must be one of"):
+        load_recipe("../recipes/int8")
     with pytest.raises(InputError, match=r"mine\.toml must be a file"):
         load_recipe("mine.toml")
