@@ -224,16 +224,16 @@ def main(model: Path, repetitions: int, seconds: float, soak: int, out: Path) ->
 def _cost_table(cost: dict[str, float]) -> str:
     names = {
         "ours_ms": "crop, resize, quantize, five best classes",
-        "loop_ms": "the whole loop: also capture thread, verdict, statistics",
+        "loop_ms": "the whole loop (mean): also capture thread, verdict, statistics",
         "usual_ms": "the usual float way",
         "invoke_ms": "the network itself",
     }
     rows = [(text, f"{cost[key]:.3f}", f"{100 * cost[key] / cost['invoke_ms']:.1f}") for key, text in names.items()]
-    return markdown(["640×480 frame, one core", "ms per frame", "% of the network"], rows)
+    return markdown(["640×480 frame, one core", "ms per frame, median", "% of the network"], rows)
 
 
 def _freshness_table(rows: list[dict[str, float]]) -> str:
-    header = ["camera, fps", "network, ms", "age at decision p50, ms", "p99, ms", "period + network + 3, ms"]
+    header = ["camera, fps", "network, ms", "age at decision p50, ms", "p99, ms", "bound: period + network + 3, ms"]
     keys = ("invoke_ms", "p50_ms", "p99_ms", "bound_ms")
     return markdown(header, [(f"{row['fps']:.0f}", *(f"{row[key]:.1f}" for key in keys)) for row in rows])
 
