@@ -45,7 +45,8 @@ class Bounds:
         per_second: Requests a client may make in the long run.
         burst: Requests a client may make at once.
         logins: Wrong tokens a client may give at once; one more every ten seconds.
-        stall_seconds: A viewer that takes no data, or sends no request, for so long is cut off.
+        stall_seconds: A viewer that takes no data, or sends no request, for so long is cut off; a request's body must
+            be there within that time, too.
         recent_bytes: Memory for the frames just shown, so that "wrong!" saves the one that was seen.
     """
 
