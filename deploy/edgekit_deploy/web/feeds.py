@@ -36,6 +36,8 @@ class Bounds:
 
     Attributes:
         streams: Live viewers at a time.
+        connections: Open at a time, of all clients.
+        client_connections: Of one client (see `client_key`); a browser opens up to 6, a page of streams a few more.
         fps: Pictures encoded per second.
         side: Longest side of a live picture in pixels.
         quality: JPEG quality of a live picture, 0 to 100.
@@ -51,6 +53,8 @@ class Bounds:
     """
 
     streams: int = 8
+    connections: int = 64
+    client_connections: int = 12
     fps: float = 15.0
     side: int = 960
     quality: int = 75
