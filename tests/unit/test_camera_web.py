@@ -13,6 +13,7 @@ from support import tiny_model
 from support.web import Viewer, client, decision, decoded, page
 
 from edgekit.errors import InputError, MissingError
+from edgekit_deploy.smoothing import Verdict
 from edgekit_deploy.web.address import Address
 from edgekit_deploy.web.feeds import Feeds, ReportBounds
 from edgekit_deploy.web.page import WebPage
@@ -154,6 +155,19 @@ def test_wrong_saves_the_frame_that_was_seen(tmp_path):
         assert one.post("/wrong", "frame=..%2Fx").status == 400
         assert one.post("/wrong", "").status == 201
         assert len(list(folder.iterdir())) == 4
+
+
+@pytest.mark.parametrize("label", [None, "blue"])
+def test_a_report_tells_the_answer_and_the_guesses_apart(tmp_path, label):
+    verdict = Verdict(label and tiny_model.COLOURS.index(label), label, 0.123456789)
+    with page(reports=ReportBounds(tmp_path, free_bytes=0), threshold=0.75) as running:
+        seen = dataclasses.replace(decision(1), verdict=verdict)
+        running.publish(seen)
+        saved = client(running).post("/wrong", "frame=1").json["saved"]
+    plain = json.loads((tmp_path / saved).with_suffix(".json").read_text())
+    assert (plain["label"], plain["probability"], plain["threshold"]) == (label, 0.123457, 0.75)
+    assert [name for name, _ in plain["top"]] == [guess.label for guess in seen.result.top]
+    assert plain["top"][0] == ["green", pytest.approx(seen.result.probability, abs=1e-6)]
 
 
 def test_a_paused_page_keeps_its_frame(tmp_path):

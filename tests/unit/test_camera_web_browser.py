@@ -1,6 +1,7 @@
 """The page in a real Chromium: it is seen, it moves, its controls act, and nobody else's page gets at it."""
 
 import contextlib
+import dataclasses
 import http.server
 import json
 import os
@@ -15,6 +16,7 @@ from support import tiny_model
 from support.devtools import Browser
 from support.web import TOKEN, client, decision, decoded, page, wait_until
 
+from edgekit_deploy.smoothing import Verdict
 from edgekit_deploy.web.feeds import Feeds, ReportBounds
 
 pytestmark = pytest.mark.browser
@@ -141,13 +143,34 @@ def test_the_slider_acts(browser):
         assert wait_until(lambda: running.threshold > 0.5)
         assert running.threshold == pytest.approx(0.98, abs=0.02)
         assert browser.run(text("threshold-value")) == f"{100 * running.threshold:.0f} %"
-        assert decision(1).result.probability < running.threshold
-        running.publish(decision(1))
+        # The answer is the loop's: it follows with the next frame, and not before.
+        assert browser.run(text("answer")) == "red"
+        unsure = decision(1, threshold=running.threshold)
+        assert unsure.result.probability < running.threshold
+        running.publish(unsure)
         browser.until(frame_shown(1))
         assert browser.run(text("answer")) == "nothing sure"
+        client(running).post("/threshold", "value=0.01")
+        running.publish(decision(2, threshold=running.threshold))
+        browser.until(frame_shown(2))
+        assert browser.run(text("answer")) == "blue"
         # Set elsewhere, it moves here.
         client(running).post("/threshold", "value=0.25")
         browser.until("document.getElementById('threshold').value === '0.25'")
+
+
+def test_the_answer_is_the_verdict_whatever_the_slider_says(browser):
+    """Hysteresis keeps an answer below the threshold, and a label's own threshold forbids one above it."""
+    with page(threshold=0.6) as running, leaving(browser):
+        browser.open(running.url)
+        browser.until(text("threshold-value") + " === '60 %'")
+        cases = [(Verdict(1, "green", 0.55), "green"), (Verdict(None, None, 0.9), "nothing sure")]
+        for index, (verdict, shown) in enumerate(cases):
+            running.publish(dataclasses.replace(decision(index), verdict=verdict))
+            browser.until(frame_shown(index))
+            assert browser.run(text("answer")) == shown
+            # This frame's own guesses stand below.
+            assert browser.run("document.querySelector('#top .name').textContent") == tiny_model.COLOURS[index]
 
 
 def test_snapshot_downloads_the_frame(browser, tmp_path):

@@ -1,5 +1,6 @@
 """Live pictures over real sockets: encoded once and only when watched, bounded, never old, and nothing left behind."""
 
+import dataclasses
 import os
 import threading
 import time
@@ -19,6 +20,8 @@ from support.web import (
 
 from edgekit_deploy.camera import Limits, run_camera
 from edgekit_deploy.classifier import Classifier
+from edgekit_deploy.outputs.overlay import AMBER
+from edgekit_deploy.smoothing import Verdict
 from edgekit_deploy.sources.frames import Frame
 from edgekit_deploy.web.feeds import Bounds
 
@@ -83,6 +86,20 @@ def test_pictures_and_figures_belong_together_and_the_frame_is_not_drawn_on():
                 assert (image[:36].min(axis=2) > 180).sum() > 100
         for each, original in zip(decisions, originals, strict=True):
             assert np.array_equal(each.frame.image, original)
+
+
+def test_the_picture_tells_an_answer_that_is_not_its_best_guess():
+    same = decision(0, np.full((480, 640, 3), 60, np.uint8))
+    other = dataclasses.replace(decision(1, same.frame.image), verdict=Verdict(None, None, 0.2))
+    amber = []
+    with page() as running, Viewer(running) as viewer:
+        for each in (same, other):
+            running.publish(each)
+            # Below the figures, above the bars.
+            band = decoded(viewer.picture_of(each.frame.index)[1])[40:240].astype(int)
+            amber.append(int((np.abs(band - AMBER).max(axis=2) < 60).sum()))
+    assert amber[0] == 0
+    assert amber[1] > 100
 
 
 def test_once_per_frame_for_all_viewers():
