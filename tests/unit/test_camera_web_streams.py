@@ -23,7 +23,7 @@ from edgekit_deploy.classifier import Classifier
 from edgekit_deploy.outputs.overlay import AMBER
 from edgekit_deploy.smoothing import Verdict
 from edgekit_deploy.sources.frames import Frame
-from edgekit_deploy.web.feeds import Bounds
+from edgekit_deploy.web.feeds import Bounds, Feeds, ReportBounds
 
 JPEG_COLOUR_TOLERANCE = 12
 
@@ -249,17 +249,31 @@ def test_publishing_never_waits_and_costs_little():
     assert np.median(spans) < 20e-6
 
 
+def priorities() -> dict[str, int]:
+    """Of the page's threads, by name."""
+    pages = [thread for thread in threading.enumerate() if thread.name.startswith("edgekit-web")]
+    return {thread.name: os.getpriority(os.PRIO_PROCESS, thread.native_id) for thread in pages}
+
+
 @pytest.mark.skipif(not hasattr(os, "setpriority"), reason="no priorities here")
-def test_the_encoder_steps_back_and_nobody_else():
+def test_the_encoder_steps_back_and_nobody_else(tmp_path):
     own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-    with page(bounds=Bounds(niceness=7)) as running, Viewer(running) as viewer:
+    asked = []
+
+    def stats():
+        asked.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+
+    options = {"feeds": Feeds(stats=stats), "reports": ReportBounds(tmp_path, free_bytes=0)}
+    with page(bounds=Bounds(niceness=7), **options) as running:
         running.publish(decision(0))
-        viewer.picture_of(0)
-        others = {
-            thread.name: os.getpriority(os.PRIO_PROCESS, thread.native_id)
-            for thread in threading.enumerate()
-            if thread.name.startswith("edgekit-web")
-        }
+        # Python that takes locks: no thread that steps back may do it.
+        assert client(running).get("/metrics").status == 200
+        assert client(running).post("/wrong", "").status == 201
+        assert asked == [own]
+        assert set(priorities().values()) == {own}
+        with Viewer(running) as viewer:
+            viewer.picture_of(0)
+            others = priorities()
         assert others.pop("edgekit-web") == own
-        assert list(others.values()) == [min(19, own + 7)]
+        assert sorted(others.values()) == [own, min(19, own + 7)]
         assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == own

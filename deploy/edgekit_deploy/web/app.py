@@ -130,7 +130,7 @@ class _Pages:
         decision = self._asked_for(request.query_params.get("frame"))
         if isinstance(decision, Response):
             return decision
-        jpeg = await self._hub.work(snapshot_jpeg, decision)
+        jpeg = await self._hub.encode(snapshot_jpeg, decision)
         name = f'attachment; filename="edgekit-{decision.frame.index}.jpg"'
         return Response(jpeg, 200, {"Content-Disposition": name}, "image/jpeg")
 

@@ -141,7 +141,7 @@ class WebPage:
             self._warn(f"The web page stopped: {type(error).__name__}: {error}.")
         finally:
             listener.close()
-            self._hub.shut_worker()
+            self._hub.shut_threads()
 
     def _make_server(self) -> Server:
         import uvicorn
