@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,13 +21,11 @@ class Feeds:
         stats: The measurements so far, for /metrics.
         temperature: Of the processor, in degrees Celsius; None where it is unknown.
         status: One line that viewers must see ("camera lost, trying again"), or "".
-        gauges: More figures for /metrics: name (without "edgekit_") to value.
     """
 
     stats: Callable[[], CameraStats | None] = _nothing
     temperature: Callable[[], float | None] = _nothing
     status: Callable[[], str] = str
-    gauges: Callable[[], Mapping[str, float]] = dict
 
 
 @dataclass(frozen=True, slots=True)
