@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 from support import tiny_model
-from support.devtools import Browser
+from support.devtools import Browser, colour, leaving
 from support.web import TOKEN, client, decision, decoded, page, wait_until
 
 from edgekit_deploy.smoothing import Verdict
@@ -43,16 +43,6 @@ def quiet(browser):
 
 
 @contextlib.contextmanager
-def leaving(browser):
-    """Leave the page before it closes: afterwards it would rightly complain."""
-    try:
-        yield
-    finally:
-        browser.call("Page.navigate", url="about:blank")
-        browser.until("location.href === 'about:blank'")
-
-
-@contextlib.contextmanager
 def moving(running, period=0.05):
     """Publishes coloured frames until the end."""
     stop = threading.Event()
@@ -70,17 +60,6 @@ def moving(running, period=0.05):
     finally:
         stop.set()
         thread.join()
-
-
-def colour(browser):
-    """BGR in the middle of the picture on the page, and the frame that it says it is."""
-    script = """(() => { const c = document.getElementById('picture');
-        const one = new OffscreenCanvas(1, 1).getContext('2d', {willReadFrequently: true});
-        one.drawImage(c, c.width / 2, c.height * 0.4, 1, 1, 0, 0, 1, 1);
-        const d = one.getImageData(0, 0, 1, 1).data;
-        return [d[2], d[1], d[0], Number(c.dataset.frame)]; })()"""
-    *bgr, frame = browser.run(script)
-    return np.array(bgr), frame
 
 
 def frame_shown(index):
