@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import itertools
 import json
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +145,27 @@ class Browser:
 
     def downloads_to(self, folder: Path) -> None:
         self.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+
+
+@contextlib.contextmanager
+def leaving(browser: Browser) -> Iterator[None]:
+    """Leave the page before it closes: afterwards it would rightly complain."""
+    try:
+        yield
+    finally:
+        browser.call("Page.navigate", url="about:blank")
+        browser.until("location.href === 'about:blank'")
+
+
+def colour(browser: Browser) -> tuple[np.ndarray, int]:
+    """BGR in the middle of the picture on the page, and the frame that it says it is."""
+    script = """(() => { const c = document.getElementById('picture');
+        const one = new OffscreenCanvas(1, 1).getContext('2d', {willReadFrequently: true});
+        one.drawImage(c, c.width / 2, c.height * 0.4, 1, 1, 0, 0, 1, 1);
+        const d = one.getImageData(0, 0, 1, 1).data;
+        return [d[2], d[1], d[0], Number(c.dataset.frame)]; })()"""
+    *bgr, frame = browser.run(script)
+    return np.array(bgr), frame
 
 
 def _content(file: Path) -> str:

@@ -19,7 +19,7 @@ from edgekit_deploy.camera import Decision
 from edgekit_deploy.classifier import Classifier
 from edgekit_deploy.health import Health
 from edgekit_deploy.outputs.overlay import Hud
-from edgekit_deploy.smoothing import Verdict
+from edgekit_deploy.smoothing import Decider, Rules
 from edgekit_deploy.sources.frames import Frame
 from edgekit_deploy.web.address import Address
 from edgekit_deploy.web.page import WebPage
@@ -34,13 +34,14 @@ def classifier() -> Classifier:
     return Classifier(tiny_model.parsed())
 
 
-def decision(index: int, image: np.ndarray | None = None) -> Decision:
-    """A true decision of the tiny model on a picture in one of its colours, by turns."""
+def decision(index: int, image: np.ndarray | None = None, threshold: float = 0.0) -> Decision:
+    """A true decision of the tiny model on a picture in one of its colours, by turns; the verdict is of this frame."""
     if image is None:
         image = np.full((480, 640, 3), tiny_model.BGR[tiny_model.COLOURS[index % 3]], np.uint8)
     frame = Frame(image, time.monotonic(), index, index / 30.0)
     result = classifier().classify(image)
-    verdict = Verdict(result.index, result.label, result.probability)
+    decider = Decider(classifier().card.labels, Rules(threshold=threshold))
+    verdict = decider.update(classifier().probabilities(), frame.timestamp)
     hud = Hud(30.0, 5.0 + index % 7, index // 2)
     return Decision(frame, result, verdict, None, hud, index + 1, None, Health())
 

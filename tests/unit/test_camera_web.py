@@ -1,5 +1,6 @@
 """The page over real sockets: what it shows, and what its buttons do."""
 
+import dataclasses
 import json
 import re
 import socket
@@ -12,6 +13,7 @@ from support import tiny_model
 from support.web import Viewer, client, decision, decoded, page
 
 from edgekit.errors import InputError, MissingError
+from edgekit_deploy.smoothing import Verdict
 from edgekit_deploy.web.address import Address
 from edgekit_deploy.web.feeds import Feeds, ReportBounds
 from edgekit_deploy.web.page import WebPage
@@ -155,6 +157,19 @@ def test_wrong_saves_the_frame_that_was_seen(tmp_path):
         assert len(list(folder.iterdir())) == 4
 
 
+@pytest.mark.parametrize("label", [None, "blue"])
+def test_a_report_tells_the_answer_and_the_guesses_apart(tmp_path, label):
+    verdict = Verdict(label and tiny_model.COLOURS.index(label), label, 0.123456789)
+    with page(reports=ReportBounds(tmp_path, free_bytes=0), threshold=0.75) as running:
+        seen = dataclasses.replace(decision(1), verdict=verdict)
+        running.publish(seen)
+        saved = client(running).post("/wrong", "frame=1").json["saved"]
+    plain = json.loads((tmp_path / saved).with_suffix(".json").read_text())
+    assert (plain["label"], plain["probability"], plain["threshold"]) == (label, 0.123457, 0.75)
+    assert [name for name, _ in plain["top"]] == [guess.label for guess in seen.result.top]
+    assert plain["top"][0] == ["green", pytest.approx(seen.result.probability, abs=1e-6)]
+
+
 def test_a_paused_page_keeps_its_frame(tmp_path):
     with page(reports=ReportBounds(tmp_path, free_bytes=0)) as running:
         with Viewer(running) as viewer:
@@ -174,7 +189,9 @@ def test_reports_are_bounded(tmp_path):
             running.publish(decision(index))
             assert client(running).post("/wrong", "").status == status
         assert len(list(two.folder.iterdir())) == 4
-        assert "fewer than 2" in running.warnings[0]
+        # Two refusals, one line.
+        (line,) = running.warnings
+        assert "fewer than 2" in line
     for name, bounds in (
         ("small", ReportBounds(tmp_path / "small", total_bytes=1000, free_bytes=0)),
         ("disk", ReportBounds(tmp_path / "disk", free_bytes=2**62)),
@@ -191,7 +208,7 @@ def test_a_folder_that_vanishes_is_told_and_survived(tmp_path):
         running.publish(decision(0))
         folder.rmdir()
         folder.write_text("a file now")
-        assert client(running).post("/wrong", "").status == 500
+        assert [client(running).post("/wrong", "").status for _ in range(3)] == [500] * 3
         assert len(running.warnings) == 1
         assert client(running).get("/config.json").status == 200
 
@@ -207,6 +224,21 @@ def test_feeds_that_fail_do_not_end_anything():
             assert viewer.status == 200
         assert client(running).get("/snapshot.jpg").status == 200
         assert "sensor gone" in running.warnings[0]
+
+
+def test_each_kind_of_failure_is_told_once(tmp_path):
+    whole = decision(0)
+    broken = dataclasses.replace(whole, frame=dataclasses.replace(whole.frame, image=np.empty((0, 0, 3), np.uint8)))
+    with page(reports=ReportBounds(tmp_path, free_bytes=0)) as running:
+        running.publish(broken)
+        one = client(running)
+        for path, told in (("/snapshot.jpg", 1), ("/wrong", 2)):
+            statuses = [
+                one.ask("POST" if path == "/wrong" else "GET", path, "", Content_Type=FORM).status for _ in "abc"
+            ]
+            assert statuses == [500] * 3
+            assert len(running.warnings) == told
+            assert path in running.warnings[-1]
 
 
 def test_temperature_and_status_are_shown():

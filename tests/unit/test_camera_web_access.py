@@ -4,7 +4,7 @@ import contextlib
 import socket
 
 import pytest
-from support.web import TOKEN, Viewer, client, decision, page
+from support.web import TOKEN, Viewer, client, decision, page, sockets, wait_until
 
 from edgekit.errors import InputError
 from edgekit_deploy.web.address import Address
@@ -212,3 +212,52 @@ def test_requests_in_a_loop_are_slowed_down():
         statuses = [one.get("/config.json").status for _ in range(8)]
         assert statuses[:5] == [200] * 5
         assert 429 in statuses[5:]
+
+
+def connect(running, number, count):
+    """Idle connections of one more client: Linux has all of 127.0.0.0/8."""
+    port, source = client(running).port, (f"127.0.0.{number}", 0)
+    return [socket.create_connection(("127.0.0.1", port), timeout=30, source_address=source) for _ in range(count)]
+
+
+def is_open(raw):
+    """Whether the other side has not ended this connection; it must answer to be believed."""
+    try:
+        raw.sendall(b"HEAD /config.json HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        return raw.recv(100).startswith(b"HTTP/1.1 200 ")
+    except ConnectionError:
+        return False
+
+
+def test_one_client_holds_few_connections():
+    with page() as running:
+        before = sockets()
+        raws = connect(running, 2, 40)
+        try:
+            # 40 of our own are in this process too.
+            assert wait_until(lambda: sockets() <= before + 40 + 12)
+            assert sum(is_open(raw) for raw in raws) == 12
+            # Nobody else notices.
+            assert client(running).get("/config.json").status == 200
+        finally:
+            for raw in raws:
+                raw.close()
+        # Places become free again.
+        assert wait_until(lambda: sockets() <= before)
+        with connect(running, 2, 1)[0] as raw:
+            assert is_open(raw)
+        assert running.warnings == []
+
+
+def test_all_clients_together_hold_a_bounded_number_of_connections():
+    with page() as running:
+        before = sockets()
+        raws = [raw for number in range(2, 11) for raw in connect(running, number, 12)]
+        try:
+            assert wait_until(lambda: sockets() <= before + 108 + 64)
+            assert sum(is_open(raw) for raw in raws) == 64
+        finally:
+            for raw in raws:
+                raw.close()
+        assert wait_until(lambda: sockets() <= before)
+        assert client(running).get("/config.json").status == 200

@@ -1,6 +1,7 @@
 """The page in a real Chromium: it is seen, it moves, its controls act, and nobody else's page gets at it."""
 
 import contextlib
+import dataclasses
 import http.server
 import json
 import os
@@ -12,9 +13,10 @@ import cv2
 import numpy as np
 import pytest
 from support import tiny_model
-from support.devtools import Browser
+from support.devtools import Browser, colour, leaving
 from support.web import TOKEN, client, decision, decoded, page, wait_until
 
+from edgekit_deploy.smoothing import Verdict
 from edgekit_deploy.web.feeds import Feeds, ReportBounds
 
 pytestmark = pytest.mark.browser
@@ -41,16 +43,6 @@ def quiet(browser):
 
 
 @contextlib.contextmanager
-def leaving(browser):
-    """Leave the page before it closes: afterwards it would rightly complain."""
-    try:
-        yield
-    finally:
-        browser.call("Page.navigate", url="about:blank")
-        browser.until("location.href === 'about:blank'")
-
-
-@contextlib.contextmanager
 def moving(running, period=0.05):
     """Publishes coloured frames until the end."""
     stop = threading.Event()
@@ -68,17 +60,6 @@ def moving(running, period=0.05):
     finally:
         stop.set()
         thread.join()
-
-
-def colour(browser):
-    """BGR in the middle of the picture on the page, and the frame that it says it is."""
-    script = """(() => { const c = document.getElementById('picture');
-        const one = new OffscreenCanvas(1, 1).getContext('2d', {willReadFrequently: true});
-        one.drawImage(c, c.width / 2, c.height * 0.4, 1, 1, 0, 0, 1, 1);
-        const d = one.getImageData(0, 0, 1, 1).data;
-        return [d[2], d[1], d[0], Number(c.dataset.frame)]; })()"""
-    *bgr, frame = browser.run(script)
-    return np.array(bgr), frame
 
 
 def frame_shown(index):
@@ -141,13 +122,34 @@ def test_the_slider_acts(browser):
         assert wait_until(lambda: running.threshold > 0.5)
         assert running.threshold == pytest.approx(0.98, abs=0.02)
         assert browser.run(text("threshold-value")) == f"{100 * running.threshold:.0f} %"
-        assert decision(1).result.probability < running.threshold
-        running.publish(decision(1))
+        # The answer is the loop's: it follows with the next frame, and not before.
+        assert browser.run(text("answer")) == "red"
+        unsure = decision(1, threshold=running.threshold)
+        assert unsure.result.probability < running.threshold
+        running.publish(unsure)
         browser.until(frame_shown(1))
         assert browser.run(text("answer")) == "nothing sure"
+        client(running).post("/threshold", "value=0.01")
+        running.publish(decision(2, threshold=running.threshold))
+        browser.until(frame_shown(2))
+        assert browser.run(text("answer")) == "blue"
         # Set elsewhere, it moves here.
         client(running).post("/threshold", "value=0.25")
         browser.until("document.getElementById('threshold').value === '0.25'")
+
+
+def test_the_answer_is_the_verdict_whatever_the_slider_says(browser):
+    """Hysteresis keeps an answer below the threshold, and a label's own threshold forbids one above it."""
+    with page(threshold=0.6) as running, leaving(browser):
+        browser.open(running.url)
+        browser.until(text("threshold-value") + " === '60 %'")
+        cases = [(Verdict(1, "green", 0.55), "green"), (Verdict(None, None, 0.9), "nothing sure")]
+        for index, (verdict, shown) in enumerate(cases):
+            running.publish(dataclasses.replace(decision(index), verdict=verdict))
+            browser.until(frame_shown(index))
+            assert browser.run(text("answer")) == shown
+            # This frame's own guesses stand below.
+            assert browser.run("document.querySelector('#top .name').textContent") == tiny_model.COLOURS[index]
 
 
 def test_snapshot_downloads_the_frame(browser, tmp_path):

@@ -1,5 +1,6 @@
 """Viewers that vanish, stall or say nothing, and a loop that ends: nothing is left behind."""
 
+import contextlib
 import gc
 import re
 import socket
@@ -22,6 +23,7 @@ from support.web import (
 
 from edgekit_deploy.web.feeds import Bounds
 
+FORM = b"Host: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 100\r\n\r\n"
 GET = b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
@@ -99,11 +101,9 @@ def test_connections_that_ask_nothing_are_cut_off():
         silent = socket.create_connection(("127.0.0.1", port), timeout=30)
         half = socket.create_connection(("127.0.0.1", port), timeout=30)
         half.sendall(b"GET / HTTP/1.1\r\nHost: local")
-        body = socket.create_connection(("127.0.0.1", port), timeout=30)
         again = socket.create_connection(("127.0.0.1", port), timeout=30)
         again.sendall(b"GET /config.json HTTP/1.1\r\nHost: localhost\r\n\r\nGET /conf")
         assert b" 200 " in again.recv(100)
-        body.close()
         for raw in (silent, half, again):
             with raw:
                 try:
@@ -115,6 +115,49 @@ def test_connections_that_ask_nothing_are_cut_off():
             # A viewer that waits for a picture asks nothing either, and stays.
             for _ in range(2):
                 viewer.record()
+
+
+@pytest.mark.parametrize("path", [b"/login", b"/threshold"])
+@pytest.mark.parametrize("part", [b"", b"token=half"])
+def test_half_a_body_is_cut_off(path, part):
+    with page(bounds=Bounds(stall_seconds=0.3)) as running:
+        with socket.create_connection(("127.0.0.1", client(running).port), timeout=30) as raw:
+            raw.sendall(b"POST " + path + b" HTTP/1.1\r\n" + FORM + part)
+            answer = b""
+            # To the end: the camera closes, we do not.
+            while more := raw.recv(4096):
+                answer += more
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert b"connection: close" in answer.lower()
+        assert running.warnings == []
+
+
+def test_a_body_that_trickles_is_cut_off_too():
+    with (
+        page(bounds=Bounds(stall_seconds=0.5)) as running,
+        socket.create_connection(("127.0.0.1", client(running).port), timeout=0.05) as raw,
+    ):
+        raw.sendall(b"POST /login HTTP/1.1\r\n" + FORM)
+        answer = b""
+        for _ in range(99):
+            raw.sendall(b"x")
+            with contextlib.suppress(TimeoutError):
+                answer = raw.recv(100)
+                break
+        assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+def test_who_hangs_up_in_the_middle_of_a_body_is_not_worth_a_line():
+    with page() as running:
+        client(running).get("/config.json")
+        before = sockets()
+        for _ in range(5):
+            with socket.create_connection(("127.0.0.1", client(running).port), timeout=30) as raw:
+                raw.sendall(b"POST /login HTTP/1.1\r\n" + FORM + b"token=half")
+        # After these, since they are in the same queue.
+        assert client(running).post("/login", "token=x").status == 303
+        assert wait_until(lambda: sockets() <= before)
+        assert running.warnings == []
 
 
 def test_the_page_closes_with_the_loop():

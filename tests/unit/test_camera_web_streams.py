@@ -1,5 +1,6 @@
 """Live pictures over real sockets: encoded once and only when watched, bounded, never old, and nothing left behind."""
 
+import dataclasses
 import os
 import threading
 import time
@@ -19,8 +20,10 @@ from support.web import (
 
 from edgekit_deploy.camera import Limits, run_camera
 from edgekit_deploy.classifier import Classifier
+from edgekit_deploy.outputs.overlay import AMBER
+from edgekit_deploy.smoothing import Verdict
 from edgekit_deploy.sources.frames import Frame
-from edgekit_deploy.web.feeds import Bounds
+from edgekit_deploy.web.feeds import Bounds, Feeds, ReportBounds
 
 JPEG_COLOUR_TOLERANCE = 12
 
@@ -83,6 +86,20 @@ def test_pictures_and_figures_belong_together_and_the_frame_is_not_drawn_on():
                 assert (image[:36].min(axis=2) > 180).sum() > 100
         for each, original in zip(decisions, originals, strict=True):
             assert np.array_equal(each.frame.image, original)
+
+
+def test_the_picture_tells_an_answer_that_is_not_its_best_guess():
+    same = decision(0, np.full((480, 640, 3), 60, np.uint8))
+    other = dataclasses.replace(decision(1, same.frame.image), verdict=Verdict(None, None, 0.2))
+    amber = []
+    with page() as running, Viewer(running) as viewer:
+        for each in (same, other):
+            running.publish(each)
+            # Below the figures, above the bars.
+            band = decoded(viewer.picture_of(each.frame.index)[1])[40:240].astype(int)
+            amber.append(int((np.abs(band - AMBER).max(axis=2) < 60).sum()))
+    assert amber[0] == 0
+    assert amber[1] > 100
 
 
 def test_once_per_frame_for_all_viewers():
@@ -232,17 +249,31 @@ def test_publishing_never_waits_and_costs_little():
     assert np.median(spans) < 20e-6
 
 
+def priorities() -> dict[str, int]:
+    """Of the page's threads, by name."""
+    pages = [thread for thread in threading.enumerate() if thread.name.startswith("edgekit-web")]
+    return {thread.name: os.getpriority(os.PRIO_PROCESS, thread.native_id) for thread in pages}
+
+
 @pytest.mark.skipif(not hasattr(os, "setpriority"), reason="no priorities here")
-def test_the_encoder_steps_back_and_nobody_else():
+def test_the_encoder_steps_back_and_nobody_else(tmp_path):
     own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-    with page(bounds=Bounds(niceness=7)) as running, Viewer(running) as viewer:
+    asked = []
+
+    def stats():
+        asked.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+
+    options = {"feeds": Feeds(stats=stats), "reports": ReportBounds(tmp_path, free_bytes=0)}
+    with page(bounds=Bounds(niceness=7), **options) as running:
         running.publish(decision(0))
-        viewer.picture_of(0)
-        others = {
-            thread.name: os.getpriority(os.PRIO_PROCESS, thread.native_id)
-            for thread in threading.enumerate()
-            if thread.name.startswith("edgekit-web")
-        }
+        # Python that takes locks: no thread that steps back may do it.
+        assert client(running).get("/metrics").status == 200
+        assert client(running).post("/wrong", "").status == 201
+        assert asked == [own]
+        assert set(priorities().values()) == {own}
+        with Viewer(running) as viewer:
+            viewer.picture_of(0)
+            others = priorities()
         assert others.pop("edgekit-web") == own
-        assert list(others.values()) == [min(19, own + 7)]
+        assert sorted(others.values()) == [own, min(19, own + 7)]
         assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == own

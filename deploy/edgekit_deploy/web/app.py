@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import math
 import time
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from importlib import resources
 from urllib.parse import parse_qs
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route, Router
 
@@ -50,7 +51,7 @@ class Parts:
         bounds: For streams and bodies.
         rules: For the login.
         reports: Where wrong answers go; None if nobody gave a folder.
-        warn: Told of errors that are not the viewer's.
+        warn: Told of errors that are not the viewer's, once of each kind.
     """
 
     model: str
@@ -64,7 +65,8 @@ class Parts:
 
 def routes(parts: Parts) -> Router:
     """The application; put a `Guard` in front."""
-    pages = _Pages(parts)
+    log = _Once(parts.warn)
+    pages = _Pages(parts, log)
     files = [Route(path, _static(name, kind), methods=["GET"]) for path, (name, kind) in STATIC.items()]
     reads = {
         "/config.json": pages.config,
@@ -79,8 +81,8 @@ def routes(parts: Parts) -> Router:
     return Router(
         [
             *files,
-            *(Route(path, _safely(endpoint, parts.warn), methods=["GET"]) for path, endpoint in reads.items()),
-            *(Route(path, _safely(endpoint, parts.warn), methods=["POST"]) for path, endpoint in writes.items()),
+            *(Route(path, _safely(endpoint, log), methods=["GET"]) for path, endpoint in reads.items()),
+            *(Route(path, _safely(endpoint, log), methods=["POST"]) for path, endpoint in writes.items()),
         ],
         redirect_slashes=False,
     )
@@ -102,8 +104,8 @@ def login_page(message: str, status: int) -> Response:
 class _Pages:
     """The endpoints that do something."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts, self._hub = parts, parts.hub
+    def __init__(self, parts: Parts, log: _Once) -> None:
+        self._parts, self._hub, self._log = parts, parts.hub, log
         self._metrics_text, self._metrics_time = "", -math.inf
 
     async def config(self, request: Request) -> Response:
@@ -128,7 +130,7 @@ class _Pages:
         decision = self._asked_for(request.query_params.get("frame"))
         if isinstance(decision, Response):
             return decision
-        jpeg = await self._hub.work(snapshot_jpeg, decision)
+        jpeg = await self._hub.encode(snapshot_jpeg, decision)
         name = f'attachment; filename="edgekit-{decision.frame.index}.jpg"'
         return Response(jpeg, 200, {"Content-Disposition": name}, "image/jpeg")
 
@@ -204,7 +206,7 @@ class _Pages:
         try:
             name = await self._hub.work(self._parts.reports.save, decision, self._hub.threshold)
         except EdgekitError as error:
-            self._parts.warn(str(error))
+            self._log.tell("/wrong", error, str(error))
             return PlainTextResponse(f"{error}\n", 507 if isinstance(error, FullError) else 500)
         return JSONResponse({"saved": name}, 201)
 
@@ -223,7 +225,12 @@ class _Pages:
         if request.headers.get("content-type", "").partition(";")[0] != "application/x-www-form-urlencoded":
             return PlainTextResponse("The body must be application/x-www-form-urlencoded.\n", 415)
         most = self._parts.bounds.body_bytes
-        body = await read_body(request, most)
+        try:
+            # Anybody may send a form to /login: one that never ends must not keep its place.
+            async with asyncio.timeout(self._parts.bounds.stall_seconds):
+                body = await read_body(request, most)
+        except TimeoutError:
+            return PlainTextResponse("The body must come sooner.\n", 408, {"Connection": "close"})
         if body is None:
             return PlainTextResponse(f"The body must have at most {most} bytes.\n", 413, {"Connection": "close"})
         try:
@@ -233,14 +240,32 @@ class _Pages:
         return {name: values[0] for name, values in fields.items()}
 
 
-def _safely(endpoint: Endpoint, warn: Callable[[str], None]) -> Endpoint:
+class _Once:
+    """Tells the log of one failure of each kind: a viewer can bring on the same one again and again."""
+
+    def __init__(self, warn: Callable[[str], None]) -> None:
+        self._warn = warn
+        self._told: set[tuple[str, type]] = set()
+
+    def tell(self, path: str, error: Exception, line: str) -> None:
+        """`line`, unless an error of this type was told of this path (one of the routes) before."""
+        kind = path, type(error)
+        if kind not in self._told:
+            self._told.add(kind)
+            self._warn(line)
+
+
+def _safely(endpoint: Endpoint, log: _Once) -> Endpoint:
     """`endpoint`, whose bugs and broken feeds become 500 and a line in the log."""
 
     async def answer(request: Request) -> Response:
         try:
             return await endpoint(request)
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody is there to read it
         except Exception as error:  # the camera must survive whatever a feed does
-            warn(f"Web page: {request.scope['path']} failed: {type(error).__name__}: {error}.")
+            path = request.scope["path"]
+            log.tell(path, error, f"Web page: {path} failed: {type(error).__name__}: {error}.")
             return PlainTextResponse("This did not work; see the log of the camera.\n", 500)
 
     return answer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,13 +21,11 @@ class Feeds:
         stats: The measurements so far, for /metrics.
         temperature: Of the processor, in degrees Celsius; None where it is unknown.
         status: One line that viewers must see ("camera lost, trying again"), or "".
-        gauges: More figures for /metrics: name (without "edgekit_") to value.
     """
 
     stats: Callable[[], CameraStats | None] = _nothing
     temperature: Callable[[], float | None] = _nothing
     status: Callable[[], str] = str
-    gauges: Callable[[], Mapping[str, float]] = dict
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +34,8 @@ class Bounds:
 
     Attributes:
         streams: Live viewers at a time.
+        connections: Open at a time, of all clients.
+        client_connections: Of one client (see `client_key`); a browser opens up to 6, a page of streams a few more.
         fps: Pictures encoded per second.
         side: Longest side of a live picture in pixels.
         quality: JPEG quality of a live picture, 0 to 100.
@@ -45,11 +45,14 @@ class Bounds:
         per_second: Requests a client may make in the long run.
         burst: Requests a client may make at once.
         logins: Wrong tokens a client may give at once; one more every ten seconds.
-        stall_seconds: A viewer that takes no data, or sends no request, for so long is cut off.
+        stall_seconds: A viewer that takes no data, or sends no request, for so long is cut off; a request's body must
+            be there within that time, too.
         recent_bytes: Memory for the frames just shown, so that "wrong!" saves the one that was seen.
     """
 
     streams: int = 8
+    connections: int = 64
+    client_connections: int = 12
     fps: float = 15.0
     side: int = 960
     quality: int = 75

@@ -56,9 +56,10 @@ class Hub:
         self._picture: Picture | None = None
         self._changed = asyncio.Event()
         self._pump: asyncio.Task[None] | None = None
-        # The worker alone steps back: it is in OpenCV most of the time. A thread of Python may be put to sleep with the
-        # interpreter's lock in its hand, and inference would wait for it.
-        self._worker = ThreadPoolExecutor(1, "edgekit-web-worker", step_back, (bounds.niceness,))
+        # The encoder alone steps back: it is in OpenCV most of the time. A thread of Python may be put to sleep with
+        # the interpreter's lock, or one of the loop's, in its hand, and inference would wait for it.
+        self._encoder = ThreadPoolExecutor(1, "edgekit-web-encoder", step_back, (bounds.niceness,))
+        self._worker = ThreadPoolExecutor(1, "edgekit-web-worker")
 
     def publish(self, decision: Decision) -> None:
         """Offer a decision: two references are stored, nothing is waited for."""
@@ -66,8 +67,12 @@ class Hub:
         self._samples.append((decision.hud.latency_ms, 1e3 * decision.result.timings.invoke))
 
     async def work(self, job: Callable[..., Answer], *arguments: Any) -> Answer:
-        """Run `job` in the thread that encodes, so that the server goes on answering."""
+        """Run `job` in a thread of its own, so that the server goes on answering."""
         return await asyncio.get_running_loop().run_in_executor(self._worker, job, *arguments)
+
+    async def encode(self, job: Callable[..., bytes], *arguments: Any) -> bytes:
+        """Run `job`, which makes a JPEG, in the thread that steps back."""
+        return await asyncio.get_running_loop().run_in_executor(self._encoder, job, *arguments)
 
     @contextlib.contextmanager
     def viewer(self) -> Iterator[None]:
@@ -105,9 +110,10 @@ class Hub:
         self.is_closed = True
         self._changed.set()
 
-    def shut_worker(self) -> None:
-        """End the encoder's thread; not from the event loop."""
-        self._worker.shutdown(wait=True, cancel_futures=True)
+    def shut_threads(self) -> None:
+        """End both threads; not from the event loop."""
+        for pool in (self._encoder, self._worker):
+            pool.shutdown(wait=True, cancel_futures=True)
 
     async def _run(self) -> None:
         """Encode the newest decision again and again, until nobody watches."""
@@ -144,7 +150,7 @@ class Hub:
         jpeg, plain = b"", self._around()
         if decision is not None:
             truth = None if decision.truth is None else self._labels[decision.truth]
-            jpeg = await self.work(live_jpeg, decision, truth, self._bounds.side, self._bounds.quality)
+            jpeg = await self.encode(live_jpeg, decision, truth, self._bounds.side, self._bounds.quality)
             self.encoded += 1
             self._remember(decision)
             plain |= figures(decision)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping
 
 from edgekit_deploy.camera import Decision
@@ -30,15 +29,13 @@ def render(model: str, feeds: Feeds, decision: Decision | None, viewers: int, th
     lines = [
         *_info(model, stats),
         *(_of_stats(stats) if stats is not None else ()),
-        *(_of_decision(decision, stats is None) if decision is not None else ()),
+        *(_of_decision(decision) if decision is not None else ()),
         *_gauge("viewers", "Viewers of the live picture.", viewers),
         *_gauge("threshold_ratio", "Least probability of an answer, 0 to 1.", threshold),
     ]
     temperature = feeds.temperature()
     if temperature is not None:
         lines += _gauge("temperature_celsius", "Temperature of the processor.", temperature)
-    for name, value in feeds.gauges().items():
-        lines += _gauge(re.sub(r"[^a-zA-Z0-9_]", "_", name), f"{name.replace('_', ' ').capitalize()}.", value)
     return "\n".join(lines) + "\n"
 
 
@@ -72,13 +69,9 @@ def _summary(stage: str, summary: Summary) -> Iterable[tuple[str, Labels, float]
     yield "_count", {"stage": stage}, summary.count
 
 
-def _of_decision(decision: Decision, is_alone: bool) -> Iterable[str]:
-    """The live figures, and the counters if nothing better is known."""
+def _of_decision(decision: Decision) -> Iterable[str]:
     yield from _gauge("fps", "Classified frames per second, smoothed.", decision.hud.fps)
     yield from _gauge("frame_age_seconds", "Capture to decision, newest frame.", decision.hud.latency_ms / 1e3)
-    if is_alone:
-        yield from _counter("frames_inferred", "Frames classified.", decision.inferred)
-        yield from _counter("frames_dropped", "Frames replaced by a newer one.", decision.hud.dropped)
 
 
 def _counter(name: str, meaning: str, value: float) -> Iterable[str]:

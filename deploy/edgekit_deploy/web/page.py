@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 START_SECONDS = 30.0
 STOP_SECONDS = 5.0
-MOST_CONNECTIONS = 64
 MOST_HEAD_BYTES = 16 * 1024
 
 
@@ -142,7 +141,7 @@ class WebPage:
             self._warn(f"The web page stopped: {type(error).__name__}: {error}.")
         finally:
             listener.close()
-            self._hub.shut_worker()
+            self._hub.shut_threads()
 
     def _make_server(self) -> Server:
         import uvicorn
@@ -164,7 +163,7 @@ class WebPage:
         config = uvicorn.Config(
             self._make_app(),
             loop="asyncio",
-            http=bounded(self._bounds.stall_seconds),
+            http=bounded(self._bounds),
             ws="none",
             lifespan="off",
             # The camera's log is not a web server's; addresses and headers stay out of it.
@@ -174,7 +173,6 @@ class WebPage:
             # Without a proxy that is known, X-Forwarded-For is anybody's claim.
             proxy_headers=False,
             server_header=False,
-            limit_concurrency=MOST_CONNECTIONS,
             timeout_graceful_shutdown=1,
             h11_max_incomplete_event_size=MOST_HEAD_BYTES,
         )

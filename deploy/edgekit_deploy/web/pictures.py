@@ -56,7 +56,7 @@ def live_jpeg(decision: Decision, truth: str | None, side: int, quality: int) ->
         canvas = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
     else:
         canvas = image.copy()
-    return encode(annotate(canvas, decision.result, decision.hud, truth), quality)
+    return encode(annotate(canvas, decision.result, decision.hud, truth, verdict=decision.verdict), quality)
 
 
 def snapshot_jpeg(decision: Decision) -> bytes:

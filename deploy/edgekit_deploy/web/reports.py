@@ -65,11 +65,14 @@ class Reports:
 
     def _plain(self, decision: Decision, threshold: float) -> dict[str, Any]:
         """What is known of the frame: for whoever labels it later."""
-        frame, result = decision.frame, decision.result
+        frame, result, verdict = decision.frame, decision.result, decision.verdict
         return {
             "model": self._model,
             "reported": "wrong",
-            "label": result.label,
+            # As in the log of decisions. Null where nothing was sure: that may be what was wrong.
+            "label": verdict.label,
+            "probability": round(verdict.probability, 6),
+            # Of this frame alone; the answer is smoothed.
             "top": [[guess.label, round(guess.probability, 6)] for guess in result.top],
             "threshold": threshold,
             "frame": frame.index,

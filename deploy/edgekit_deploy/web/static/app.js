@@ -113,8 +113,8 @@ const wholePercent = (share) => `${(100 * share).toFixed(0)} %`;
 const milliseconds = (value) => `${value < 10 ? value.toFixed(2) : value.toFixed(1)} ms`;
 
 function showAnswer(plain) {
-  // The loop's own answer; the slider acts at once, before the loop has heard of it.
-  const sure = plain.answer !== null && plain.probability >= figures.threshold;
+  // The loop's own answer and nothing else: it alone knows hysteresis and the labels' own thresholds.
+  const sure = plain.answer !== null;
   $("answer").textContent = sure ? plain.answer : "nothing sure";
   $("answer").classList.toggle("unsure", !sure);
   const list = $("top");
