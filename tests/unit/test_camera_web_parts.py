@@ -149,6 +149,7 @@ def test_metrics_say_what_was_measured():
     assert plain["edgekit_threshold_ratio"] == 0.5
     assert plain["edgekit_fps"] == 30.0
     assert plain["edgekit_viewers"] == 0
+    assert plain["edgekit_source_up"] == 1
     stage = ("stage", "invoke")
     assert values["edgekit_stage_seconds_count", (stage,)] == 100
     assert values["edgekit_stage_seconds_sum", (stage,)] == pytest.approx(5.05)

@@ -137,11 +137,11 @@ class _Pages:
     async def metrics(self, request: Request) -> Response:
         # Percentiles take a while, and a scraper in a loop must not slow the camera.
         if time.monotonic() - self._metrics_time > METRICS_SECONDS:
-            self._metrics_time = time.monotonic()
             hub, parts = self._hub, self._parts
             self._metrics_text = await hub.work(
                 metrics.render, parts.model, parts.feeds, hub.latest, hub.viewers, hub.threshold
             )
+            self._metrics_time = time.monotonic()
         return Response(self._metrics_text, media_type=metrics.CONTENT_TYPE)
 
     async def show_login(self, request: Request) -> Response:

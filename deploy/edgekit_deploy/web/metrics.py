@@ -30,6 +30,7 @@ def render(model: str, feeds: Feeds, decision: Decision | None, viewers: int, th
         *_info(model, stats),
         *(_of_stats(stats) if stats is not None else ()),
         *(_of_decision(decision) if decision is not None else ()),
+        *_gauge("source_up", "1: the source delivers; 0: it was lost and is being opened anew.", not feeds.status()),
         *_gauge("viewers", "Viewers of the live picture.", viewers),
         *_gauge("threshold_ratio", "Least probability of an answer, 0 to 1.", threshold),
     ]
