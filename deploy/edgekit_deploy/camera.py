@@ -158,6 +158,7 @@ class _Loop:
         self.ended = self.trouble = ""
         self.last_drawn: Image | None = None
         self.start = self.last_decision = time.monotonic()
+        self.waiting = time.perf_counter()
         self.seconds: float | None = None
         self.health, self.health_until = Health(), 0.0
         self.throttled: set[str] = set()
@@ -187,7 +188,6 @@ class _Loop:
         if self.signals.received:
             self.ended = self.signals.received
             return
-        waiting = time.perf_counter()
         frame = self.capture.get(POLL_SECONDS)
         self._tell_trouble()
         if frame is None:
@@ -197,7 +197,7 @@ class _Loop:
                 self.ended = self.ended or "window closed"
             self._check_limits()
             return
-        self.stages["wait"].add(time.perf_counter() - waiting)
+        self.stages["wait"].add(time.perf_counter() - self.waiting)
         result = self.classifier.classify(frame.image)
         now = time.monotonic()
         verdict = self.decider.update(self.classifier.probabilities(), self._clock(frame))
@@ -213,6 +213,7 @@ class _Loop:
             accuracy = self.correct / self.judged if self.judged else None
             self.out.observer(Decision(frame, result, verdict, right, hud, self.inferred, accuracy, self.health))
         self._check_limits()
+        self.waiting = time.perf_counter()
 
     def _clock(self, frame: Frame) -> float:
         """Seconds for the smoothing: by the clock of a file that is read at another pace than its own."""

@@ -290,6 +290,12 @@ def test_time_spent_on_giving_a_camera_up_is_not_the_loops(classifier, monkeypat
     assert run_camera(classifier, stuck, limits=Limits(seconds=0.3)).seconds < 1.2
 
 
+def test_waiting_is_all_the_time_since_the_decision_before(classifier):
+    stats = run_camera(classifier, Endless(period=0.25), limits=Limits(frames=5))
+    # Longer than one look into the mailbox.
+    assert stats.stages["wait"].p50 > 200.0
+
+
 def test_folder_of_tiny_and_large_images(classifier, tmp_path):
     import cv2
 
