@@ -271,7 +271,7 @@ def test_nothing_is_written_if_the_last_stage_fails(run, tmp_path, monkeypatch, 
     def fail(*_, **__):
         raise EdgekitError("Sealing must work, got a fault.")
 
-    for stage in ("_float_model", "choose", "_prove"):
+    for stage in ("_float_model", "choose", "_prove", "_measurements"):
         monkeypatch.setattr(convert, stage, Mock())
     monkeypatch.setattr(convert, "seal", fail)
     assert run("int8-minmax") == 4

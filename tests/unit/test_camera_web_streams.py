@@ -42,6 +42,9 @@ class Camera:
     def __exit__(self, *exception):
         pass
 
+    def describe(self):
+        return self.name
+
     def __iter__(self):
         index = 0
         while True:
