@@ -50,6 +50,7 @@ def _threads(_context: click.Context, _parameter: click.Parameter, value: str) -
     "--smoothing", type=float, help="Seconds to average over; 0: each frame for itself.  [default: 0.3 if in real time]"
 )
 @click.option("--margin", type=float, help="By how much another class must lead.  [default: 0.1 if in real time]")
+@click.option("--hold", type=float, help="Seconds for which another answer must hold to replace it.  [default: 0]")
 @click.option("--threshold", type=float, help="Least probability of an answer.  [default: 0.3 if in real time]")
 @click.option("--thresholds", type=A_FILE, help='TOML, [thresholds] and lines like "cat" = 0.8: per label.')
 @click.option("--headless", is_flag=True, help="No window. Without a display this is so by itself.")
@@ -172,7 +173,7 @@ def _decider(opened: Bundle, options: dict[str, Any], is_real_time: bool) -> Dec
     from edgekit_deploy.smoothing import LIVE, Decider, Rules, read_thresholds
 
     rules = LIVE if is_real_time else Rules()
-    given = {name: options[name] for name in ("smoothing", "margin", "threshold") if options[name] is not None}
+    given = {name: options[name] for name in ("smoothing", "margin", "hold", "threshold") if options[name] is not None}
     own = read_thresholds(options["thresholds"], opened.card.labels) if options["thresholds"] else None
     return Decider(opened.card.labels, dataclasses.replace(rules, **given), own)
 

@@ -292,6 +292,8 @@ def test_answers_are_smoothed_in_real_time_and_each_frame_its_own_where_all_coun
     # Ten frames are 0.2 s at 50 fps: with an average over a minute the first answer stays.
     assert set(labels("--fast", "--smoothing", "60")) == {"red"}
     assert set(labels("--fast", "--threshold", "1")) == {None}
+    # The first answer must hold as well: nothing is sure for 0.1 s, five frames at 50 fps.
+    assert labels("--fast", "--hold", "0.1")[:10] == [None] * 5 + ["red"] * 5
     assert labels("--smoothing", "0", "--margin", "0", "--threshold", "0")[-1] == "blue"
 
 
