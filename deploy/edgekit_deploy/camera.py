@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edgekit.preprocess import Image
 from edgekit_deploy.capture import Capture
@@ -72,10 +72,12 @@ class Monitor:
     Attributes:
         stats: The measurements so far; None before the start.
         status: What is wrong with the source at the moment, in a line; "" while all is well.
+        health: The board's state, at most HEALTH_SECONDS old.
     """
 
     stats: Callable[[], CameraStats | None] = lambda: None
     status: str = ""
+    health: Health = field(default_factory=Health)
 
 
 def run_camera(
@@ -160,7 +162,7 @@ class _Loop:
         self.start = self.last_decision = time.monotonic()
         self.waiting = time.perf_counter()
         self.seconds: float | None = None
-        self.health, self.health_until = Health(), 0.0
+        self.health_until = 0.0
         self.throttled: set[str] = set()
 
     def run(self) -> CameraStats:
@@ -190,6 +192,7 @@ class _Loop:
             return
         frame = self.capture.get(POLL_SECONDS)
         self._tell_trouble()
+        self._look_at_board(time.monotonic())
         if frame is None:
             if self.capture.is_over:
                 self.ended = self.ended or "end of stream"
@@ -202,16 +205,16 @@ class _Loop:
         now = time.monotonic()
         verdict = self.decider.update(self.classifier.probabilities(), self._clock(frame))
         self._measure(frame, result, now)
-        self._look_at_board(now)
         right = self.truth.at(frame.index) if self.truth else None
         if right is not None:
             self.judged += 1
             self.correct += right == result.index
-        hud = Hud(self.live_fps, 1e3 * (now - frame.timestamp), self.capture.counts()[2], self.health.warning)
+        health = self.out.monitor.health
+        hud = Hud(self.live_fps, 1e3 * (now - frame.timestamp), self.capture.counts()[2], health.warning)
         self._show(frame, result, verdict, hud, right)
         if self.out.observer:
             accuracy = self.correct / self.judged if self.judged else None
-            self.out.observer(Decision(frame, result, verdict, right, hud, self.inferred, accuracy, self.health))
+            self.out.observer(Decision(frame, result, verdict, right, hud, self.inferred, accuracy, health))
         self._check_limits()
         self.waiting = time.perf_counter()
 
@@ -240,8 +243,9 @@ class _Loop:
         """Once a second at most; what slows the board down is told when it begins, each kind once."""
         if now < self.health_until:
             return
-        self.health, self.health_until = read_health(), now + HEALTH_SECONDS
-        new = set(self.health.throttling.now if self.health.throttling else ()) - self.throttled
+        health, self.health_until = read_health(), now + HEALTH_SECONDS
+        self.out.monitor.health = health
+        new = set(health.throttling.now if health.throttling else ()) - self.throttled
         if new:
             self.throttled |= new
             self.out.notify(f"The board slows down: {', '.join(sorted(new))}. Check power supply and cooling.")

@@ -67,6 +67,8 @@ def _threads(_context: click.Context, _parameter: click.Parameter, value: str) -
     help="Continue the file of --jsonl, and begin another at this size; three older ones stay.",
 )
 @click.option("--mqtt", metavar="URL", envvar="EDGEKIT_MQTT", help="Publish the answer: mqtt://[user@]host[:port].")
+@click.option("--mqtt-name", metavar="NAME", help="This camera in topics.  [default: the machine's name]")
+@click.option("--mqtt-ca", type=A_FILE, help="Certificates (PEM) to trust for mqtts://.")
 @click.option("--on-change", metavar="COMMAND", help="Run this at each new answer, with EDGEKIT_LABEL set.")
 @click.option(
     "--serve", metavar="[IP:]PORT", help="Live web page and /metrics here, on 127.0.0.1 unless told otherwise."
@@ -183,6 +185,7 @@ def _check_partners(options: dict[str, Any]) -> None:
     from edgekit.errors import InputError
 
     partners = {"wrong": "serve", "token_file": "serve", "serve_host": "serve", "jsonl_max_mb": "jsonl"}
+    partners |= {"mqtt_name": "mqtt", "mqtt_ca": "mqtt"}
     for name, partner in partners.items():
         if options[name] and options[partner] is None:
             raise InputError(f"--{name.replace('_', '-')} must go with --{partner}, got it alone.")

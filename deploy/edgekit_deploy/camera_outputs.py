@@ -10,7 +10,6 @@ from typing import Any, Self
 from edgekit.card import Card
 from edgekit.progress import console
 from edgekit_deploy.camera import Decision, Monitor
-from edgekit_deploy.health import read_temperature
 from edgekit_deploy.outputs.json_lines import STDOUT, DecisionLog
 from edgekit_deploy.outputs.recorder import Recorder
 from edgekit_deploy.outputs.status_line import StatusLine
@@ -71,7 +70,7 @@ class Outputs:
         self._stack.close()
 
     def observe(self, decision: Decision) -> None:
-        """Tell all of them of a decision; none of them blocks."""
+        """Tell all of them of a decision. Only lines to a pipe that is not read, and those of a lossless run, wait."""
         for observer in self._observers:
             observer(decision)
         if self._log is not None and self._log.is_closed:
@@ -111,7 +110,9 @@ class Outputs:
         from edgekit_deploy.outputs.mqtt import MqttOutput
         from edgekit_deploy.outputs.mqtt_broker import Broker, topic_name
 
-        output = MqttOutput(Broker.parse(url), topic_name(self._card.name), model=self._card.name, warn=warn)
+        broker = Broker.parse(url, authority=self._options["mqtt_ca"])
+        name = topic_name(self._options["mqtt_name"] or "")
+        output = MqttOutput(broker, name, model=self._card.name, warn=warn)
         return stack.enter_context(output).write
 
     def _open_page(self, stack: contextlib.ExitStack, address: str) -> Callable[[Decision], None]:
@@ -126,7 +127,9 @@ class Outputs:
             self._card.labels,
             token=read_token(self._options["token_file"]),
             threshold=self._decider.threshold,
-            feeds=Feeds(lambda: self.monitor.stats(), read_temperature, lambda: self.monitor.status),
+            feeds=Feeds(
+                lambda: self.monitor.stats(), lambda: self.monitor.health.temperature, lambda: self.monitor.status
+            ),
             reports=ReportBounds(folder) if folder else None,
             hosts=self._options["serve_host"],
             warn=warn,

@@ -52,6 +52,11 @@ class Session:
         self._sign_of_life = time.monotonic()
         self.thread = threading.Thread(target=self._run, name="edgekit-capture", daemon=True)
 
+    def start(self) -> None:
+        """Begin; it has its time from now on."""
+        self._sign_of_life = time.monotonic()
+        self.thread.start()
+
     def is_hung(self, now: float) -> bool:
         """No frame, or no end of opening, for longer than should be."""
         patience = max(HANG_SECONDS, HANG_PERIODS / self.source.fps) if self._is_open else OPEN_SECONDS
@@ -123,8 +128,7 @@ class Capture:
         """Open the source (its errors are raised here) and start reading."""
         self.source.__enter__()
         self.start = time.monotonic()
-        self._session = Session(self.source, self, is_open=True, first_index=0)
-        self._session.thread.start()
+        self._session.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -209,7 +213,7 @@ class Capture:
             return
         self._old_notes = self.notes
         self._session = Session(source, self, is_open=False, first_index=self._session.next_index)
-        self._session.thread.start()
+        self._session.start()
 
 
 def _hung(source: Source) -> SourceLost:

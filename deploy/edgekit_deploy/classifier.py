@@ -109,7 +109,6 @@ class Classifier:
         self._make_buffers()
         # e^(-scale·d) for every distance d = 0…255 of a code from the best one: softmax without a single exp per frame.
         self._exponentials = np.exp(-output_quantization.scale * np.arange(256))
-        self._single_exponentials = self._exponentials.astype(np.float32)
 
     @classmethod
     def open(cls, path: str | Path, threads: int = 1, top_k: int = 5, kernels: Kernels = Kernels.XNNPACK) -> Classifier:
@@ -155,12 +154,8 @@ class Classifier:
         return np.array(self.network.output_view(), np.int8)
 
     def probabilities(self) -> NDArray[np.float32]:
-        """Softmax over the last output's logits: (classes,) float32, 0 to 1, in a buffer that the next call reuses."""
-        codes = self.network.output_view()
-        np.subtract(int(codes.max()), codes, out=self._distances, dtype=np.int16)
-        np.take(self._single_exponentials, self._distances, out=self._probabilities, mode="clip")
-        self._probabilities /= self._probabilities.sum()
-        return self._probabilities
+        """Softmax of the frame last classified: (classes,) float32, 0 to 1, in a buffer that the next call reuses."""
+        return np.divide(self._shares, self._total, out=self._probabilities, casting="same_kind")
 
     def _make_buffers(self) -> None:
         spec = self.card.input
@@ -175,6 +170,9 @@ class Classifier:
         # int16, so that a taken class can be put below every int8 code.
         self._scores = np.empty(self.card.output.classes, np.int16)
         self._distances = np.empty_like(self._scores)
+        # Of the softmax: numerators and their sum.
+        self._shares = np.zeros(self.card.output.classes)
+        self._total = 1.0
         self._probabilities = np.empty(self.card.output.classes, np.float32)
 
     def _scratch_for(self, frame: Image) -> Image | None:
@@ -188,13 +186,15 @@ class Classifier:
     def _decide(self) -> tuple[Guess, ...]:
         np.copyto(self._scores, self.network.output_view())
         best = int(self._scores.max())
-        total = float(self._exponentials[best - self._scores].sum())
+        np.subtract(best, self._scores, out=self._distances)
+        np.take(self._exponentials, self._distances, out=self._shares, mode="clip")
+        self._total = float(self._shares.sum())
         top = []
         for _ in range(self._top_k):
             # argmax returns the first of equals, as edgekit.quant.top_k does; k passes beat a sort for small k.
             index = int(self._scores.argmax())
             code = int(self._scores[index])
-            probability = float(self._exponentials[best - code]) / total
+            probability = float(self._shares[index]) / self._total
             top.append(Guess(index, self.card.labels[index], probability, code))
             self._scores[index] = -129
         return tuple(top)

@@ -30,8 +30,8 @@ _SCALABLE = frozenset({"NONE", "RELU", "RELU6"})
 # A channel that is nearly dead must not be blown up: its few values are noise.
 _LARGEST_FACTOR = 64.0
 # Before a RELU6, a channel that was quiet on all calibration images may be loud on others, up to six; scaled by this,
-# it is clipped at three. Larger factors gain nothing on images like the calibration images and ruin others: photos of
-# brass instruments, of which there were none, came out of EfficientNet-Lite0 at 2 dB.
+# it is clipped at three. With larger factors EfficientNet-Lite0 was far off on photos of brass instruments, of
+# which calibration had none.
 _LARGEST_FACTOR_BEFORE_RELU6 = 2.0
 # By how much an image may exceed all that calibration saw before a RELU6 clips what it did not clip.
 _HEADROOM = 1.2

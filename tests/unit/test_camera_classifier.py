@@ -175,3 +175,20 @@ def test_no_warning_where_all_is_well_or_as_asked():
         warnings.simplefilter("error")
         Classifier(tiny_model.parsed())
         Classifier(tiny_model.parsed(), kernels=Kernels.BUILTIN)
+
+
+def test_probabilities_are_the_softmax_of_the_dequantized_logits():
+    classifier = Classifier(tiny_model.parsed(), top_k=2)
+    buffers = set()
+    for seed in range(5):
+        result = classifier.classify(tiny_model.noise(seed, 48, 64))
+        quantization = classifier.card.output.quantization
+        logits = quant.dequantize(classifier.output_codes(), quantization.scale, quantization.zero_point)
+        exponentials = np.exp(logits.astype(np.float64) - logits.max())
+        got = classifier.probabilities()
+        buffers.add(id(got))
+        assert got.dtype == np.float32
+        # float32 of a sum in float64: half a unit in the last place, and the scale's own rounding.
+        np.testing.assert_allclose(got, exponentials / exponentials.sum(), rtol=1e-5)
+        assert got[result.index] == pytest.approx(result.probability, rel=1e-6)
+    assert len(buffers) == 1

@@ -37,6 +37,8 @@ WISHES = {"size": "--size", "fps": "--fps", "fourcc": "--format"}
 def open_source(text: str, options: SourceOptions | None = None) -> Source:
     """The source that `--source` names; it opens nothing yet, so it can be called again after a loss.
 
+    A link that is gone while its camera is unplugged is an InputError then, which may be over at the next call.
+
     Args:
         text: A camera number, /dev/videoN or a path that leads there, picamera2 or picamera2:N, a URL, a GStreamer
             pipeline (gst:… or anything with !), a video file, a folder of images, or - for stdin.

@@ -6,7 +6,6 @@ that is over stops the iteration; a camera that stops delivering raises `SourceL
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
@@ -16,7 +15,6 @@ import numpy as np
 
 from edgekit.errors import MissingError
 from edgekit.preprocess import Image
-from edgekit.runtime import quiet_stderr
 
 DEFAULT_FPS = 30.0
 # What a device or file may call its frame rate without being taken for broken.
@@ -100,11 +98,3 @@ def as_bgr(raw: Any) -> Image | None:
     if raw.ndim != 3 or raw.shape[2] not in (3, 4):
         return None
     return np.ascontiguousarray(raw[:, :, :3])
-
-
-def quiet_capture(source: str | int, api: int) -> Any:
-    """cv2.VideoCapture without the chatter of OpenCV and FFmpeg: edgekit says in one line what is wrong."""
-    if not os.environ.get("EDGEKIT_DEBUG"):
-        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    with quiet_stderr():
-        return cv2.VideoCapture(source, api)

@@ -5,26 +5,25 @@ from __future__ import annotations
 import ctypes
 import re
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Self
 
 import cv2
 
 from edgekit.errors import InputError, MissingError
-from edgekit_deploy.sources.frames import DEFAULT_FPS, Frame, SourceLost, plausible_fps
+from edgekit_deploy.sources.frames import Frame, SourceLost
 from edgekit_deploy.sources.masking import masked
-from edgekit_deploy.sources.reading import READ_SECONDS, open_quietly, read_live
+from edgekit_deploy.sources.reading import CaptureSource, open_quietly, read_live, timeouts
 
 PREFIX = "gst:"
 # The newest frame and no other, as soon as it is there.
 SINK = "videoconvert ! video/x-raw,format=BGR ! appsink drop=true max-buffers=1 sync=false"
-OPEN_SECONDS = 4.0
 # GST_PARSE_FLAG_FATAL_ERRORS
 FATAL_ERRORS = 1
 HINT = "Try the pipeline with gst-launch-1.0, with `autovideosink` as its last element."
 _ENDS_BY_ITSELF = re.compile(r"\b(?:filesrc|multifilesrc|num-buffers)\b")
 
 
-class GStreamerSource:
+class GStreamerSource(CaptureSource):
     """A pipeline, with or without `gst:` before it. Without an appsink it gets one that drops old frames. See `Source`.
 
     One that reads a file or counts its buffers ends; any other end is a loss.
@@ -32,16 +31,12 @@ class GStreamerSource:
 
     def __init__(self, text: str) -> None:
         self.pipeline = text.removeprefix(PREFIX).strip().rstrip("! ")
-        self.name = f"GStreamer pipeline {masked(self.pipeline)}"
-        self.is_live = not _ENDS_BY_ITSELF.search(self.pipeline)
-        self.lossless = False
-        self.fps = DEFAULT_FPS
-        self.notes: list[str] = []
+        is_live = not _ENDS_BY_ITSELF.search(self.pipeline)
+        super().__init__(f"GStreamer pipeline {masked(self.pipeline)}", is_live=is_live)
         if "appsink" not in self.pipeline:
             self.pipeline += f" ! {SINK}"
         elif "drop=" not in self.pipeline:
             self.notes.append("appsink without drop=true max-buffers=1 hands out old frames when the model is slower.")
-        self._capture: Any = None
 
     def __enter__(self) -> Self:
         """Start the pipeline.
@@ -59,21 +54,13 @@ class GStreamerSource:
             )
         if problem := _problem(self.pipeline):
             raise InputError(f"{self.name} must be a pipeline, got: {masked(problem)}.", HINT)
-        parameters = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(1e3 * OPEN_SECONDS)]
-        parameters += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(1e3 * READ_SECONDS)]
-        self._capture = open_quietly(self.pipeline, cv2.CAP_GSTREAMER, parameters)
+        self._capture = open_quietly(self.pipeline, cv2.CAP_GSTREAMER, timeouts())
         if not self._capture.isOpened():  # OpenCV before 4.7 knows no timeouts here and refuses them
             self._capture = open_quietly(self.pipeline, cv2.CAP_GSTREAMER)
         if not self._capture.isOpened():
             raise SourceLost(f"{self.name} must start, got nothing from it.", HINT)
-        self.fps = plausible_fps(float(self._capture.get(cv2.CAP_PROP_FPS)), DEFAULT_FPS)
+        self._take_fps()
         return self
-
-    def __exit__(self, *exception: object) -> None:
-        """Stop the pipeline."""
-        if self._capture is not None:
-            self._capture.release()
-            self._capture = None
 
     def __iter__(self) -> Iterator[Frame]:
         """Frames until the pipeline ends.
@@ -86,11 +73,6 @@ class GStreamerSource:
         except SourceLost:
             if self.is_live:
                 raise
-
-    def describe(self) -> str:
-        """What was opened, in one line."""
-        width, height = (self._capture.get(key) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
-        return f"{self.name}: {width:.0f}×{height:.0f} at {self.fps:g} fps"
 
 
 class _GError(ctypes.Structure):

@@ -4,36 +4,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Self
 
 import cv2
 
-from edgekit_deploy.sources.frames import DEFAULT_FPS, Frame, SourceLost, plausible_fps
+from edgekit_deploy.sources.frames import Frame, SourceLost
 from edgekit_deploy.sources.masking import masked
-from edgekit_deploy.sources.reading import READ_SECONDS, open_quietly, read_live
+from edgekit_deploy.sources.reading import OPEN_SECONDS, CaptureSource, open_quietly, read_live, timeouts
 
 SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "tcp", "udp", "rtp")
-OPEN_SECONDS = 4.0
 # RTSP over TCP: a picture with packets lost on the way is garbage. And what probing read is not kept for later.
 FFMPEG_OPTIONS = "rtsp_transport;tcp|fflags;nobuffer"
 HINT = "Check that the camera or server is on and the network is up."
 
 
-class NetworkSource:
+class NetworkSource(CaptureSource):
     """A stream by its URL. User and password in it are never shown. See `Source`.
 
     A recording on a server ends as a file does; any other end of the stream is a loss.
     """
 
     def __init__(self, url: str) -> None:
-        self.name = masked(url)
-        self.lossless = False
-        self.is_live = True
-        self.fps = DEFAULT_FPS
-        self.notes: list[str] = []
+        super().__init__(masked(url))
         self._url = url
-        self._capture: Any = None
-        self._what = "MJPEG over HTTP"
+        self._is_mjpeg = False
 
     def __enter__(self) -> Self:
         """Connect.
@@ -46,7 +40,8 @@ class NetworkSource:
         is_http = self._url.lower().startswith(("http://", "https://"))
         try:
             self._capture = mjpeg.connect(self._url, OPEN_SECONDS) if is_http else None
-            if self._capture is None and not self._open_with_ffmpeg():
+            self._is_mjpeg = self._capture is not None
+            if not self._is_mjpeg and not self._open_with_ffmpeg():
                 reaching.knock(self._url)
         except (OSError, ValueError) as error:
             reason, remedy = reaching.explain(error)
@@ -55,26 +50,18 @@ class NetworkSource:
         return self
 
     def _open_with_ffmpeg(self) -> bool:
-        parameters = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(1e3 * OPEN_SECONDS)]
-        parameters += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(1e3 * READ_SECONDS)]
-        # Each further decoding thread holds a frame back.
-        parameters += [cv2.CAP_PROP_N_THREADS, 1] if hasattr(cv2, "CAP_PROP_N_THREADS") else []
+        parameters = timeouts()
+        if hasattr(cv2, "CAP_PROP_N_THREADS"):
+            # Each further decoding thread holds a frame back.
+            parameters += [cv2.CAP_PROP_N_THREADS, 1]
         self._capture = open_quietly(
             self._url, cv2.CAP_FFMPEG, parameters, OPENCV_FFMPEG_CAPTURE_OPTIONS=FFMPEG_OPTIONS
         )
         if not self._capture.isOpened():
             return False
-        width, height = (self._capture.get(key) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
-        self.fps = plausible_fps(float(self._capture.get(cv2.CAP_PROP_FPS)), DEFAULT_FPS)
+        self._take_fps()
         self.is_live = self._capture.get(cv2.CAP_PROP_FRAME_COUNT) <= 0
-        self._what = f"{width:.0f}×{height:.0f} at {self.fps:g} fps"
         return True
-
-    def __exit__(self, *exception: object) -> None:
-        """Disconnect."""
-        if self._capture is not None:
-            self._capture.release()
-            self._capture = None
 
     def __iter__(self) -> Iterator[Frame]:
         """Frames for as long as the server sends them; those of a recording at its own rate.
@@ -98,4 +85,4 @@ class NetworkSource:
 
     def describe(self) -> str:
         """What was opened, in one line."""
-        return f"{self.name}: {self._what}"
+        return f"{self.name}: MJPEG over HTTP" if self._is_mjpeg else super().describe()

@@ -10,21 +10,53 @@ from typing import Any
 import cv2
 
 from edgekit.preprocess import Image
-from edgekit_deploy.sources.frames import Frame, SourceLost, as_bgr
+from edgekit_deploy.sources.frames import DEFAULT_FPS, Frame, SourceLost, as_bgr, plausible_fps
 
 MOST_BAD_FRAMES = 30
 # How long one read may block. Less than the 2 s after which the loop takes a source for hung and leaves its thread.
 READ_SECONDS = 1.8
+# How long connecting may take.
+OPEN_SECONDS = 4.0
 # How long there may be reads, but not one picture.
 MOST_SECONDS_WITHOUT_PICTURE = 4.0
 # A driver's timestamp older than this is taken for another clock's.
 MOST_SECONDS_OLD = 2.0
 
 
+class CaptureSource:
+    """What sources over a cv2.VideoCapture, or something like it, have in common. See `Source`."""
+
+    def __init__(self, name: str, fps: float = DEFAULT_FPS, is_live: bool = True, lossless: bool = False) -> None:
+        self.name, self.fps, self.is_live, self.lossless = name, fps, is_live, lossless
+        self.notes: list[str] = []
+        self._capture: Any = None
+
+    def __exit__(self, *exception: object) -> None:
+        """Let go of camera, file or connection."""
+        if self._capture is not None:
+            self._capture.release()
+            self._capture = None
+
+    def describe(self) -> str:
+        """What was opened, in one line."""
+        width, height = (self._capture.get(key) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        return f"{self.name}: {width:.0f}×{height:.0f} at {self.fps:g} fps"
+
+    def _take_fps(self) -> None:
+        """The rate that the capture tells, if it makes sense."""
+        self.fps = plausible_fps(float(self._capture.get(cv2.CAP_PROP_FPS)), self.fps)
+
+
+def timeouts() -> list[int]:
+    """Parameters of a cv2.VideoCapture that gives up by itself."""
+    opening = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(1e3 * OPEN_SECONDS)]
+    return [*opening, cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(1e3 * READ_SECONDS)]
+
+
 def open_quietly(source: str | int, api: int, parameters: Sequence[int] = (), **environment: str) -> Any:
     """cv2.VideoCapture without the chatter of OpenCV and FFmpeg.
 
-    Unlike `quiet_capture` it leaves stderr alone: a live source may take seconds to open, while others write there.
+    It leaves stderr alone: a live source may take seconds to open, while others write there.
 
     Args:
         source: What to open.

@@ -10,9 +10,9 @@ from typing import Any, Self
 
 import cv2
 
-from edgekit_deploy.sources.frames import DEFAULT_FPS, Frame, SourceLost, plausible_fps
+from edgekit_deploy.sources.frames import DEFAULT_FPS, Frame, SourceLost
 from edgekit_deploy.sources.options import SourceOptions
-from edgekit_deploy.sources.reading import MOST_SECONDS_OLD, open_quietly, read_live
+from edgekit_deploy.sources.reading import MOST_SECONDS_OLD, CaptureSource, open_quietly, read_live
 
 DEFAULT_SIZE = (640, 480)
 # OpenCV waits ten seconds by default for a camera that hangs; whole seconds.
@@ -23,7 +23,7 @@ CAMERA_HINT = (
 )
 
 
-class CameraSource:
+class CameraSource(CaptureSource):
     """A V4L2 camera (USB, or what the kernel shows as /dev/videoN). See `Source`.
 
     Args:
@@ -40,15 +40,10 @@ class CameraSource:
         opener: Callable[[int], Any] | None = None,
     ) -> None:
         options = options or SourceOptions()
-        self.name = f"camera {device}"
-        self.lossless = False
-        self.is_live = True
-        self.fps = options.fps or DEFAULT_FPS
-        self.notes: list[str] = []
+        super().__init__(f"camera {device}", options.fps or DEFAULT_FPS)
         self._device = device
         self._options = options
         self._opener = opener or _open_camera
-        self._capture: Any = None
 
     def __enter__(self) -> Self:
         """Open the camera and ask for format, size and rate.
@@ -69,15 +64,9 @@ class CameraSource:
         asked = {cv2.CAP_PROP_FRAME_WIDTH: width, cv2.CAP_PROP_FRAME_HEIGHT: height, cv2.CAP_PROP_FPS: self.fps}
         for key, value in {**asked, cv2.CAP_PROP_BUFFERSIZE: 1}.items():
             self._capture.set(key, value)
-        self.fps = plausible_fps(float(self._capture.get(cv2.CAP_PROP_FPS)), self.fps)
+        self._take_fps()
         self._note_what_was_refused()
         return self
-
-    def __exit__(self, *exception: object) -> None:
-        """Release the camera."""
-        if self._capture is not None:
-            self._capture.release()
-            self._capture = None
 
     def __iter__(self) -> Iterator[Frame]:
         """Frames for as long as the camera delivers.

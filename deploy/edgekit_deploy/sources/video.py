@@ -11,20 +11,17 @@ import cv2
 
 from edgekit.errors import EdgekitError, InputError
 from edgekit.preprocess import Image
-from edgekit_deploy.sources.frames import DEFAULT_FPS, Frame, as_bgr, plausible_fps, quiet_capture
+from edgekit.runtime import quiet_stderr
+from edgekit_deploy.sources.frames import Frame, as_bgr
+from edgekit_deploy.sources.reading import CaptureSource, open_quietly
 
 
-class VideoSource:
+class VideoSource(CaptureSource):
     """A video file, in real time or (`fast`) as fast as it is consumed. See `Source`."""
 
     def __init__(self, path: str | Path, fast: bool = False) -> None:
         self.path = Path(path)
-        self.name = str(path)
-        self.lossless = fast
-        self.is_live = False
-        self.fps = DEFAULT_FPS
-        self.notes: list[str] = []
-        self._capture: Any = None
+        super().__init__(str(path), is_live=False, lossless=fast)
 
     def __enter__(self) -> Self:
         """Open the file.
@@ -35,20 +32,15 @@ class VideoSource:
         if not self.path.is_file():
             raise InputError(f"{self.path} must be a video file, got nothing there.")
         size = self.path.stat().st_size
-        self._capture = quiet_capture(str(self.path), cv2.CAP_ANY) if size else None
+        with quiet_stderr():
+            self._capture = open_quietly(str(self.path), cv2.CAP_ANY) if size else None
         if self._capture is None or not self._capture.isOpened():
             raise InputError(
                 f"{self.path} must be a whole video, got {size} bytes that OpenCV cannot open.",
                 "It may be truncated or of another kind: play it, or copy it again.",
             )
-        self.fps = plausible_fps(float(self._capture.get(cv2.CAP_PROP_FPS)), DEFAULT_FPS)
+        self._take_fps()
         return self
-
-    def __exit__(self, *exception: object) -> None:
-        """Close the file."""
-        if self._capture is not None:
-            self._capture.release()
-            self._capture = None
 
     def __iter__(self) -> Iterator[Frame]:
         """Frames in order; paced by the file's own frame rate unless fast.
