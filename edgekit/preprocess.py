@@ -57,15 +57,12 @@ def crop_box(height: int, width: int, spec: InputSpec) -> tuple[int, int, int, i
     return (height - box_height) // 2, (width - box_width) // 2, box_height, box_width, factor
 
 
-def crop_and_resize(image: Image, spec: InputSpec, out: Image | None = None, scratch: Image | None = None) -> Image:
+def crop_and_resize(image: Image, spec: InputSpec) -> Image:
     """Cut the centred box out of `image` and bring it to the input size; see `Resize.AREA_LINEAR`.
 
     Args:
         image: (H, W, 3) uint8, any channel order.
         spec: The model's input.
-        out: Written in place if given, (spec.height, spec.width, 3) uint8.
-        scratch: Holds the averaged box if given, (box height // factor, box width // factor, 3) uint8, see `crop_box`;
-            saves a camera loop the allocation.
 
     Returns:
         (spec.height, spec.width, 3) uint8, channel order as `image`.
@@ -79,10 +76,9 @@ def crop_and_resize(image: Image, spec: InputSpec, out: Image | None = None, scr
     box = image[top : top + box_height, left : left + box_width]
     if factor > 1:
         shrunk_size = (box_width // factor, box_height // factor)
-        shrunk = cv2.resize(box, shrunk_size, dst=scratch, interpolation=cv2.INTER_AREA)
-        box = np.asarray(shrunk, np.uint8)
+        box = np.asarray(cv2.resize(box, shrunk_size, interpolation=cv2.INTER_AREA), np.uint8)
     size = (spec.width, spec.height)
-    return np.asarray(cv2.resize(box, size, dst=out, interpolation=cv2.INTER_LINEAR_EXACT), np.uint8)
+    return np.asarray(cv2.resize(box, size, interpolation=cv2.INTER_LINEAR_EXACT), np.uint8)
 
 
 def normalize(pixels: Image, spec: InputSpec) -> NDArray[np.float32]:

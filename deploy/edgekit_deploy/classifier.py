@@ -1,7 +1,6 @@
 """One frame in, a decision out: the fast path from camera pixels to the top classes.
 
-Everything that can be made once is made once: buffers, look-up table, tensor views. The result is bit-equal to
-`edgekit.preprocess` followed by `Network.run`; a test says so.
+The result is bit-equal to `edgekit.preprocess` followed by `Network.run`; a test says so.
 """
 
 from __future__ import annotations
@@ -11,17 +10,15 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from edgekit import bundle as bundle_file
 from edgekit.bundle import Bundle
 from edgekit.errors import InputError
-from edgekit.preprocess import Image, crop_and_resize, crop_box, quantization_table
+from edgekit.preprocess import Image
 from edgekit.runtime import Kernels, Network, check_agreement
-
-SIGN_BIT = np.int8(-128)
+from edgekit_deploy.fast_input import FastInput
 
 
 class SlowKernelsWarning(RuntimeWarning):
@@ -106,6 +103,7 @@ class Classifier:
         if kernels is Kernels.XNNPACK and (text := slow_kernels(self.network)):
             warnings.warn(text, SlowKernelsWarning, stacklevel=2)
         self._top_k = min(top_k, self.card.output.classes)
+        self._input = FastInput(self.card.input)
         self._make_buffers()
         # e^(-scale·d) for every distance d = 0…255 of a code from the best one: softmax without a single exp per frame.
         self._exponentials = np.exp(-output_quantization.scale * np.arange(256))
@@ -135,15 +133,8 @@ class Classifier:
 
     def prepare(self, frame: Image) -> None:
         """Crop, resize, BGR→RGB, normalize and quantize `frame` into the input tensor, in place."""
-        small = crop_and_resize(frame, self.card.input, out=self._small, scratch=self._scratch_for(frame))
         # The view is dropped when this function returns: TFLite forbids holding it across invoke().
-        tensor = self.network.input_view()
-        if self._is_sign_flip:
-            cv2.cvtColor(small, cv2.COLOR_BGR2RGB, dst=tensor.view(np.uint8))
-            np.bitwise_xor(tensor, SIGN_BIT, out=tensor)
-        else:
-            cv2.cvtColor(small, cv2.COLOR_BGR2RGB, dst=self._rgb)
-            cv2.LUT(self._rgb, self._table, dst=tensor.view(np.uint8))
+        self._input.write(frame, self.network.input_view())
 
     def input_codes(self) -> NDArray[np.int8]:
         """A copy of what `prepare` wrote: (height, width, 3) int8, RGB."""
@@ -158,15 +149,6 @@ class Classifier:
         return np.divide(self._shares, self._total, out=self._probabilities, casting="same_kind")
 
     def _make_buffers(self) -> None:
-        spec = self.card.input
-        table = quantization_table(spec)
-        pixels = np.arange(256, dtype=np.uint8)[:, None]
-        self._is_sign_flip = bool(np.array_equal(table, np.broadcast_to((pixels ^ 0x80).view(np.int8), (256, 3))))
-        self._table = table.view(np.uint8)[None].copy()
-        self._small = np.empty((spec.height, spec.width, 3), np.uint8)
-        self._rgb = np.empty_like(self._small)
-        self._frame_shape: tuple[int, ...] = ()
-        self._scratch: Image | None = None
         # int16, so that a taken class can be put below every int8 code.
         self._scores = np.empty(self.card.output.classes, np.int16)
         self._distances = np.empty_like(self._scores)
@@ -174,14 +156,6 @@ class Classifier:
         self._shares = np.zeros(self.card.output.classes)
         self._total = 1.0
         self._probabilities = np.empty(self.card.output.classes, np.float32)
-
-    def _scratch_for(self, frame: Image) -> Image | None:
-        """The buffer for the averaged box, made anew only when the frame size changes."""
-        if frame.shape != self._frame_shape and frame.ndim == 3 and 0 not in frame.shape:
-            _, _, height, width, factor = crop_box(frame.shape[0], frame.shape[1], self.card.input)
-            self._scratch = np.empty((height // factor, width // factor, 3), np.uint8) if factor > 1 else None
-            self._frame_shape = frame.shape
-        return self._scratch
 
     def _decide(self) -> tuple[Guess, ...]:
         np.copyto(self._scores, self.network.output_view())
