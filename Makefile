@@ -2,8 +2,9 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 DEVICE_TESTS := pytest==9.2.0 pytest-randomly==5.1.0 pytest-timeout==2.4.0
+PYTHONS := 3.12 3.13
 
-.PHONY: help setup demo test test-browser test-debian test-data check bench-quantization bench-camera clean
+.PHONY: help setup demo test test-pythons test-browser test-debian test-data check bench-quantization bench-camera clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -15,6 +16,12 @@ demo: .venv/.done ## Train, convert, report and classify a clip on CIFAR-10 (DEM
 
 test: setup ## Run the tests
 	$(BIN)/python -m pytest
+
+test-pythons: .venv/.done ## Run the device tests on Python 3.12 and 3.13 with nothing but the wheel's edgekit[deploy]
+	rm -rf dist
+	$(BIN)/python -m build --wheel --outdir dist . >/dev/null
+	@for version in $(PYTHONS); do TESTS="$(DEVICE_TESTS)" sh tests/device/install.sh $$version dist/*.whl || exit 1; done
+	$(BIN)/python -m pytest -m pythons
 
 test-browser: .venv/.done ## Run the tests that need Chromium, and install it (Debian, Ubuntu)
 	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } \
@@ -52,7 +59,7 @@ bench-camera: .venv/.done ## Measure the camera loop around the network (MODEL=m
 	$(BIN)/python benchmarks/camera_overhead.py --model "$(MODEL)"
 
 clean: ## Remove the environments and caches; runs/ stays
-	rm -rf .venv .venv-litert .venv-tflite-runtime dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-litert .venv-litert-* .venv-tflite-runtime dist .mypy_cache .ruff_cache .pytest_cache
 
 .venv/.done: pyproject.toml constraints.txt
 	@echo "Setting up .venv with $(PYTHON): about 4 GB, some minutes the first time."

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 from device_support import HOST_PACKAGES, edgekit
+from support.streams import MjpegServer
 
 from edgekit import bundle
 from edgekit.runtime import Kernels, Network, runtime_name
@@ -85,6 +86,22 @@ def test_camera_on_a_folder(fixtures):
     done = edgekit("camera", fixtures / "table.tflite", "--source", fixtures, "--headless")
     assert done.returncode == 0, done.stderr
     assert "8 captured = 8 inferred + 0 dropped" in done.stdout
+
+
+def test_camera_over_http(fixtures, expected):
+    """A network camera on the loopback: JPEG parts, decoded and classified until enough are seen."""
+    frame = sorted(expected["colours"][Kernels.XNNPACK])[0]
+    picture = cv2.imread(str(fixtures / frame))
+    with MjpegServer(lambda _: picture) as server:
+        done = edgekit(
+            "camera", fixtures / "colours.tflite", "--source", server.url(), "--headless", "--max-frames", "20",
+            "--jsonl", "-", "--smoothing", "0",
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    classifier = Classifier.open(fixtures / "colours.tflite")
+    # JPEG changes pixels a little, never the colour of a whole frame.
+    assert len(lines) == 20 and {line["label"] for line in lines} == {classifier.classify(picture).label}
 
 
 def test_bench(fixtures):
