@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from edgekit.preprocess import Image
 from edgekit_deploy.capture import Capture
@@ -13,13 +14,15 @@ from edgekit_deploy.classifier import Classifier, Result
 from edgekit_deploy.health import Health, read_health
 from edgekit_deploy.latency import Histogram
 from edgekit_deploy.outputs.overlay import Hud, annotate, banner
-from edgekit_deploy.outputs.recorder import Recorder
-from edgekit_deploy.outputs.window import Window
 from edgekit_deploy.signals import StopSignals
 from edgekit_deploy.smoothing import Decider, Rules, Verdict
 from edgekit_deploy.sources.frames import Frame, Source, SourceLost
 from edgekit_deploy.stats import STAGES, CameraStats
-from edgekit_deploy.truth import Truth
+
+if TYPE_CHECKING:
+    from edgekit_deploy.outputs.recorder import Recorder
+    from edgekit_deploy.outputs.window import Window
+    from edgekit_deploy.truth import Truth
 
 POLL_SECONDS = 0.1
 # Weight of the newest frame in the live frames-per-second figure.

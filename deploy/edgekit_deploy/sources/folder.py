@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
+import cv2
 import numpy as np
 
 from edgekit.errors import InputError
@@ -50,12 +51,13 @@ class FolderSource:
         readable = 0
         for index, path in enumerate(self._paths):
             try:
-                image = np.ascontiguousarray(read_image(path)[:, :, ::-1])
+                image = read_image(path)
             except InputError as error:
                 self.notes.append(f"Skipped: {error.message}")
                 continue
             readable += 1
-            yield Frame(image, time.monotonic(), index, index / self.fps, str(path))
+            bgr = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), np.uint8)
+            yield Frame(bgr, time.monotonic(), index, index / self.fps, str(path))
         if not readable:
             raise InputError(f"At least one image in {self.name} must be readable, got none of {len(self._paths)}.")
 
