@@ -111,10 +111,10 @@ def command(model: Path, source: str, **options: Any) -> int:
     Esc or q in the window, Ctrl-C (exit code 130) and SIGTERM (exit code 0) end the run cleanly: the recording is
     finished and the measurements are shown.
     """
-    from edgekit_deploy.collector import no_collections
+    from edgekit_deploy.quick_start import quick_start
 
     with contextlib.ExitStack() as start:
-        start.enter_context(no_collections())
+        start.enter_context(quick_start())
         return _run(model, source, options, on_ready=start.close)
 
 
