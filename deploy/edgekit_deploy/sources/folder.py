@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from edgekit.errors import InputError
-from edgekit.images import list_images
+from edgekit.listing import list_images
 from edgekit.preprocess import read_image
 from edgekit_deploy.sources.frames import Frame
 
