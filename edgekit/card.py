@@ -19,6 +19,7 @@ from typing import Any
 from edgekit.errors import InputError
 
 SCHEMA_VERSION = 2
+_hints = functools.cache(typing.get_type_hints)
 
 
 class Resize(StrEnum):
@@ -279,11 +280,6 @@ def _dataclass_from(kind: Any, value: Any, where: str) -> Any:
     if missing:
         raise InputError(f"{where} must hold {', '.join(missing)}, got {', '.join(sorted(value)) or 'nothing'}.")
     return kind(**{name: from_plain(hints[name], item, f"{where}.{name}") for name, item in value.items()})
-
-
-@functools.cache
-def _hints(kind: Any) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
 
 
 def _tuple_from(arguments: tuple[Any, ...], value: Any, where: str) -> Any:

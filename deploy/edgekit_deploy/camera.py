@@ -127,8 +127,7 @@ def run_camera(
         watched = signals or stack.enter_context(StopSignals())
         decider = decider or Decider(classifier.card.labels, Rules())
         outlets = _Outlets(recorder, window, observer, notify or (lambda line: None), monitor or Monitor())
-        capture = Capture(source, reopen)
-        return _Loop(classifier, capture, decider, outlets, truth, limits or Limits(), watched).run()
+        return _Loop(classifier, Capture(source, reopen), decider, outlets, truth, limits or Limits(), watched).run()
 
 
 @dataclass(frozen=True)
@@ -159,13 +158,12 @@ class _Loop:
         self.truth, self.limits, self.signals = truth, limits, signals
         self.stages = {name: Histogram() for name in STAGES}
         self.inferred = self.judged = self.correct = 0
-        self.live_fps = 0.0
+        self.live_fps = self.health_until = 0.0
         self.ended = self.trouble = ""
         self.last_drawn: Image | None = None
         self.start = self.last_decision = time.monotonic()
         self.waiting = time.perf_counter()
         self.seconds: float | None = None
-        self.health_until = 0.0
         self.throttled: set[str] = set()
 
     def run(self) -> CameraStats:

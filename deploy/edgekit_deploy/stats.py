@@ -10,7 +10,6 @@ from typing import Any
 from edgekit_deploy.health import Health
 from edgekit_deploy.latency import Summary
 
-COLUMNS = ("p50 ms", "p95 ms", "p99 ms", "max ms")
 STAGES = {
     "wait": "waiting for a frame",
     "preprocess": "crop, resize, quantize",
@@ -19,6 +18,7 @@ STAGES = {
     "draw": "overlay and window",
     "age": "capture to decision",
 }
+COLUMNS = ("p50 ms", "p95 ms", "p99 ms", "max ms")
 
 
 @dataclass(frozen=True)
