@@ -121,11 +121,6 @@ def command(model: Path, source: str, **options: Any) -> int:
 def _run(model: Path, source: str, options: dict[str, Any], on_ready: Callable[[], None]) -> int:
     """The command; `on_ready` is called when all is loaded and the loop begins. Imports only what `options` need."""
     from edgekit import bundle
-    from edgekit_deploy.quick_start import Later
-
-    # Read and checked while numpy and OpenCV are imported below.
-    reading = Later(lambda: bundle.read(model))
-
     from edgekit_deploy.camera import Limits, run_camera
     from edgekit_deploy.camera_outputs import Outputs
     from edgekit_deploy.classifier import Classifier
@@ -145,7 +140,7 @@ def _run(model: Path, source: str, options: dict[str, Any], on_ready: Callable[[
         from edgekit.files import check_writable
 
         check_writable(json_path)
-    opened = reading.get()
+    opened = bundle.read(model)
     decider = _decider(opened, options, is_real_time=not frames.lossless)
     known = _truth(options["truth"], opened.card.labels)
     with contextlib.ExitStack() as stack:

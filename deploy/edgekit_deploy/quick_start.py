@@ -5,11 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-import threading
-from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
-
-_T = TypeVar("_T")
+from collections.abc import Iterator
 
 BLAS_THREADS = "OPENBLAS_NUM_THREADS"
 
@@ -37,27 +33,3 @@ def quick_start() -> Iterator[None]:
         gc.freeze()
         if was_collecting:
             gc.enable()
-
-
-class Later(Generic[_T]):
-    """Does `work` in a thread of its own while the caller goes on: disk and hash need no Python."""
-
-    def __init__(self, work: Callable[[], _T]) -> None:
-        self._work = work
-        self._result: list[_T] = []
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="edgekit-later", daemon=True)
-        self._thread.start()
-
-    def get(self) -> _T:
-        """What `work` gave, waiting for it; what it raised is raised here."""
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
-        return self._result[0]
-
-    def _run(self) -> None:
-        try:
-            self._result.append(self._work())
-        except BaseException as error:
-            self._error = error

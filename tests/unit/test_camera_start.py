@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import tracemalloc
 
 import cv2
@@ -120,13 +119,3 @@ def test_garbage_is_collected_again_after_a_failure(monkeypatch):
         assert gc.isenabled() and quick_start.BLAS_THREADS not in os.environ
     finally:
         gc.unfreeze()
-
-
-def test_later_works_meanwhile_and_gives_the_result_or_the_error():
-    go = threading.Event()
-    later = quick_start.Later(lambda: go.wait(60.0))
-    go.set()
-    assert later.get() is True
-    failing = quick_start.Later(lambda: 1 // 0)
-    with pytest.raises(ZeroDivisionError):
-        failing.get()

@@ -12,7 +12,7 @@ import numpy as np
 
 from edgekit.errors import InputError
 from edgekit.listing import list_images
-from edgekit.preprocess import read_image
+from edgekit.preprocess import Image, read_image
 from edgekit_deploy.sources.frames import Frame
 
 FOLDER_FPS = 2.0
@@ -51,16 +51,20 @@ class FolderSource:
         readable = 0
         for index, path in enumerate(self._paths):
             try:
-                image = read_image(path)
+                image = _read_bgr(path)
             except InputError as error:
                 self.notes.append(f"Skipped: {error.message}")
                 continue
             readable += 1
-            bgr = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), np.uint8)
-            yield Frame(bgr, time.monotonic(), index, index / self.fps, str(path))
+            yield Frame(image, time.monotonic(), index, index / self.fps, str(path))
         if not readable:
             raise InputError(f"At least one image in {self.name} must be readable, got none of {len(self._paths)}.")
 
     def describe(self) -> str:
         """What is there, in one line."""
         return f"{self.name}: {len(self._paths)} images"
+
+
+def _read_bgr(path: Path) -> Image:
+    """In a function of its own, so that never both orders of colours are held while the network runs."""
+    return np.asarray(cv2.cvtColor(read_image(path), cv2.COLOR_RGB2BGR), np.uint8)
