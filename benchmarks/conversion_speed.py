@@ -32,7 +32,8 @@ from benchmarks.support import (
 from edgekit import bundle
 from edgekit.card import InputSpec
 from edgekit.errors import EdgekitError, InputError
-from edgekit.images import Prepared, list_images, unlabelled_folder
+from edgekit.images import Prepared, unlabelled_folder
+from edgekit.listing import list_images
 from edgekit.preprocess import normalize
 from edgekit.progress import console
 from edgekit.runtime import Network, available_cores

@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.support import EDGEKIT, Usage, measure
 from edgekit import bundle
 from edgekit.files import write_whole
-from edgekit.images import list_images
+from edgekit.listing import list_images
 from edgekit.progress import console
 from edgekit.runtime import Kernels, Network
 from edgekit_quantize.recipe import load_recipe

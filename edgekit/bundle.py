@@ -96,7 +96,8 @@ def parse(data: bytes, name: str = "model") -> Bundle:
     if CARD_NAME not in members:
         raise _without_card(data, name)
     card = Card.from_json(members.pop(CARD_NAME))
-    if hashlib.sha256(data[:front]).hexdigest() != card.flatbuffer_sha256:
+    # A view: a slice would be a copy of the whole network.
+    if hashlib.sha256(memoryview(data)[:front]).hexdigest() != card.flatbuffer_sha256:
         raise InputError(
             f"{name} must match the hash in its card, got other bytes: it was altered or damaged.", "Copy it again."
         )

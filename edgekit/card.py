@@ -7,6 +7,7 @@ any change of keys raises SCHEMA_VERSION.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import types
@@ -18,6 +19,7 @@ from typing import Any
 from edgekit.errors import InputError
 
 SCHEMA_VERSION = 2
+_hints = functools.cache(typing.get_type_hints)
 
 
 class Resize(StrEnum):
@@ -262,7 +264,7 @@ def from_plain(kind: Any, value: Any, where: str) -> Any:
 def _dataclass_from(kind: Any, value: Any, where: str) -> Any:
     if not isinstance(value, dict):
         raise InputError(f"{where} must be an object, got {value!r}.")
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)
     names = {f.name: f for f in dataclasses.fields(kind)}
     if unknown := sorted(value.keys() - names.keys()):
         known = ", ".join(names)
@@ -286,6 +288,9 @@ def _tuple_from(arguments: tuple[Any, ...], value: Any, where: str) -> Any:
     endless = len(arguments) == 2 and arguments[1] is Ellipsis
     if not endless and len(value) != len(arguments):
         raise InputError(f"{where} must have {len(arguments)} values, got {len(value)}.")
+    # A card holds thousands of labels and codes; one by one they would be the slowest part of opening a model.
+    if endless and set(map(type, value)) == {arguments[0]}:
+        return tuple(value)
     kinds = [arguments[0]] * len(value) if endless else list(arguments)
     return tuple(
         from_plain(kind, item, f"{where}[{i}]") for i, (kind, item) in enumerate(zip(kinds, value, strict=True))

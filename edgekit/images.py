@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from edgekit.card import InputSpec
 from edgekit.errors import InputError
-from edgekit.preprocess import IMAGE_SUFFIXES, Image, crop_and_resize, read_image
+from edgekit.listing import existing_folder, list_images
+from edgekit.preprocess import Image, crop_and_resize, read_image
 
 
 class ImageSet(Protocol):
@@ -97,27 +98,13 @@ class FileSet:
         return FileSet(tuple(self.paths[int(i)] for i in indices), self.targets[indices], self.labels)
 
 
-def list_images(folder: str | Path) -> list[Path]:
-    """Image files anywhere below `folder`, sorted; hidden files and folders left out.
-
-    Raises:
-        InputError: No such folder, or no image in it.
-    """
-    folder = _folder(folder)
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
-    paths = [path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
-    if not paths:
-        raise InputError(f"{folder} must hold images ({_suffixes()}), got none.")
-    return paths
-
-
 def labelled_folder(folder: str | Path) -> FileSet:
     """`folder/<class>/*.jpg` as a labelled set; classes in alphabetical order.
 
     Raises:
         InputError: No such folder, fewer than two classes, or a class without an image directly in its folder.
     """
-    folder = _folder(folder)
+    folder = existing_folder(folder)
     classes = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if len(classes) < 2:
         raise InputError(
@@ -185,16 +172,3 @@ def _images_of_class(folder: Path) -> list[Path]:
             "For a split, name the folders train/ and val/.",
         )
     return found
-
-
-def _folder(folder: str | Path) -> Path:
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(
-            f"{folder} must be a folder of images, got {'a file' if folder.exists() else 'nothing there'}."
-        )
-    return folder
-
-
-def _suffixes() -> str:
-    return ", ".join(sorted(IMAGE_SUFFIXES))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from enum import StrEnum
@@ -203,10 +204,9 @@ def _interpreter_module(kernels: Kernels) -> Any:
 
 
 def _package(module: Any) -> str:
-    from importlib import metadata  # it brings half of the e-mail package along
-
-    package = module.__name__.split(".")[0].replace("_", "-")
-    return f"{package} {metadata.version(package)}"
+    # importlib.metadata would tell the same, but brings half of the e-mail package along.
+    package = module.__name__.split(".")[0]
+    return f"{package.replace('_', '-')} {sys.modules[package].__version__}"
 
 
 def _quantization(details: dict[str, Any]) -> Quantization | None:

@@ -30,8 +30,8 @@ def report(result: BenchResult) -> Group:
 def _latencies(result: BenchResult) -> Table:
     machine = result.machine
     table = Table(title=f"{result.model['name']} on {machine.board}")
-    for name in ("threads", "kernels", "load ms", "what", "p50 ms", "p90 ms", "p99 ms", "runs"):
-        table.add_column(name, justify="left" if name in ("kernels", "what") else "right", no_wrap=True)
+    for name in ("threads", "load ms", "what", "p50 ms", "p90 ms", "p99 ms", "runs"):
+        table.add_column(name, justify="left" if name == "what" else "right", no_wrap=True)
     for bench in result.benches:
         for row in _rows(bench, bench is result.best and len(result.benches) > 1):
             table.add_row(*row)
@@ -39,11 +39,11 @@ def _latencies(result: BenchResult) -> Table:
 
 
 def _rows(bench: Bench, is_best: bool) -> Iterator[list[str]]:
-    start = [f"{'★ ' if is_best else ''}{bench.threads}", bench.kernels, f"{bench.load_ms:.1f}"]
+    start = [f"{'★ ' if is_best else ''}{bench.threads}", f"{bench.load_ms:.1f}"]
     for what, line in (("network", bench.invoke), ("frame to top 5", bench.frame)):
-        figures = [f"{value:.3f}" for value in (line.p50, line.p90, line.p99)]
+        figures = [_ms(value) for value in (line.p50, line.p90, line.p99)]
         yield [*start, what, *figures, str(line.count)]
-        start = ["", "", ""]
+        start = ["", ""]
 
 
 def _cold_start(cold: ColdStart) -> Table:
@@ -78,7 +78,8 @@ def _lines(result: BenchResult) -> Iterator[str]:
     clock = "" if machine.max_frequency is None else f" at {machine.max_frequency:.0f} MHz"
     cores = f"{machine.cores} core{'s' if machine.cores > 1 else ''}"
     yield f"{machine.cpu}, {cores}{clock}; {machine.system}, {machine.architecture}, {machine.bits}-bit Python"
-    yield f"{machine.runtime}, Python {machine.python}, kernel {machine.kernel}"
+    kernels = " and ".join(dict.fromkeys(bench.kernels for bench in result.benches))
+    yield f"{machine.runtime}, {kernels} kernels, Python {machine.python}, kernel {machine.kernel}"
     if health.temperature is not None:
         yield f"{health.temperature:.1f} °C after the run"
     if health.warning:
@@ -93,6 +94,11 @@ def _verdict(run: Sustained) -> str:
     if run.slowdown <= WORTH_TELLING:
         return f"It keeps its pace: {change}."
     return f"It loses its pace, {run.slowdown:.2f}×: {change}."
+
+
+def _ms(value: float) -> str:
+    """Milliseconds in six characters, so that a row fits into a terminal of 80 columns."""
+    return f"{value:.3f}" if value < 100.0 else f"{value:.1f}"
 
 
 def _mib(value: float | None) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from edgekit.preprocess import Image
 from edgekit_deploy.capture import Capture
@@ -13,13 +14,15 @@ from edgekit_deploy.classifier import Classifier, Result
 from edgekit_deploy.health import Health, read_health
 from edgekit_deploy.latency import Histogram
 from edgekit_deploy.outputs.overlay import Hud, annotate, banner
-from edgekit_deploy.outputs.recorder import Recorder
-from edgekit_deploy.outputs.window import Window
 from edgekit_deploy.signals import StopSignals
 from edgekit_deploy.smoothing import Decider, Rules, Verdict
 from edgekit_deploy.sources.frames import Frame, Source, SourceLost
 from edgekit_deploy.stats import STAGES, CameraStats
-from edgekit_deploy.truth import Truth
+
+if TYPE_CHECKING:
+    from edgekit_deploy.outputs.recorder import Recorder
+    from edgekit_deploy.outputs.window import Window
+    from edgekit_deploy.truth import Truth
 
 POLL_SECONDS = 0.1
 # Weight of the newest frame in the live frames-per-second figure.
@@ -124,8 +127,7 @@ def run_camera(
         watched = signals or stack.enter_context(StopSignals())
         decider = decider or Decider(classifier.card.labels, Rules())
         outlets = _Outlets(recorder, window, observer, notify or (lambda line: None), monitor or Monitor())
-        capture = Capture(source, reopen)
-        return _Loop(classifier, capture, decider, outlets, truth, limits or Limits(), watched).run()
+        return _Loop(classifier, Capture(source, reopen), decider, outlets, truth, limits or Limits(), watched).run()
 
 
 @dataclass(frozen=True)
@@ -156,13 +158,12 @@ class _Loop:
         self.truth, self.limits, self.signals = truth, limits, signals
         self.stages = {name: Histogram() for name in STAGES}
         self.inferred = self.judged = self.correct = 0
-        self.live_fps = 0.0
+        self.live_fps = self.health_until = 0.0
         self.ended = self.trouble = ""
         self.last_drawn: Image | None = None
         self.start = self.last_decision = time.monotonic()
         self.waiting = time.perf_counter()
         self.seconds: float | None = None
-        self.health_until = 0.0
         self.throttled: set[str] = set()
 
     def run(self) -> CameraStats:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from edgekit_deploy.sources import SourceOptions
     from edgekit_deploy.stats import CameraStats
     from edgekit_deploy.threads import ThreadChoice
+    from edgekit_deploy.truth import Truth
 
 EXIT_CODES = {"SIGINT": 130}
 MOST_THREADS = 64
@@ -109,17 +111,25 @@ def command(model: Path, source: str, **options: Any) -> int:
     Esc or q in the window, Ctrl-C (exit code 130) and SIGTERM (exit code 0) end the run cleanly: the recording is
     finished and the measurements are shown.
     """
+    from edgekit_deploy.quick_start import quick_start
+
+    with contextlib.ExitStack() as start:
+        start.enter_context(quick_start())
+        return _run(model, source, options, on_ready=start.close)
+
+
+def _run(model: Path, source: str, options: dict[str, Any], on_ready: Callable[[], None]) -> int:
+    """The command; `on_ready` is called when all is loaded and the loop begins. Imports only what `options` need."""
     from edgekit import bundle
-    from edgekit.files import check_writable
     from edgekit_deploy.camera import Limits, run_camera
-    from edgekit_deploy.camera_outputs import Outputs, warn
+    from edgekit_deploy.camera_outputs import Outputs
     from edgekit_deploy.classifier import Classifier
-    from edgekit_deploy.outputs.json_lines import STDOUT
+    from edgekit_deploy.outputs.line_stream import STDOUT
+    from edgekit_deploy.outputs.status_line import tell
     from edgekit_deploy.signals import StopSignals
     from edgekit_deploy.sources import open_source
     from edgekit_deploy.sources.frames import SourceLost
     from edgekit_deploy.threads import ThreadChoice, pick_threads
-    from edgekit_deploy.truth import Truth
 
     _check_partners(options)
     wishes = _wishes(options)
@@ -127,15 +137,18 @@ def command(model: Path, source: str, **options: Any) -> int:
     json_path, jsonl = options["json_path"], options["jsonl"]
     _check_different(source, options)
     if json_path:
+        from edgekit.files import check_writable
+
         check_writable(json_path)
     opened = bundle.read(model)
     decider = _decider(opened, options, is_real_time=not frames.lossless)
-    known = Truth.read(options["truth"], opened.card.labels) if options["truth"] else None
+    known = _truth(options["truth"], opened.card.labels)
     with contextlib.ExitStack() as stack:
         signals = stack.enter_context(StopSignals())
         outputs = stack.enter_context(Outputs(options, opened.card, decider, signals, frames.lossless))
         choice = ThreadChoice(options["threads"], {}) if options["threads"] else pick_threads(opened)
         classifier = Classifier(opened, choice.threads, options["top_k"])
+        on_ready()
         try:
             stats = run_camera(
                 classifier,
@@ -147,7 +160,7 @@ def command(model: Path, source: str, **options: Any) -> int:
                 truth=known,
                 limits=Limits(frames=options["max_frames"]),
                 observer=outputs.observe,
-                notify=warn,
+                notify=tell,
                 monitor=outputs.monitor,
                 signals=signals,
             )
@@ -166,6 +179,14 @@ def _wishes(options: dict[str, Any]) -> SourceOptions:
     size = parse_size(options["size"]) if options["size"] else None
     fourcc = options["fourcc"].upper() if options["fourcc"] else None
     return SourceOptions(fast=options["fast"], size=size, fps=options["fps"], fourcc=fourcc)
+
+
+def _truth(path: Path | None, labels: Sequence[str]) -> Truth | None:
+    if path is None:
+        return None
+    from edgekit_deploy.truth import Truth
+
+    return Truth.read(path, labels)
 
 
 def _decider(opened: Bundle, options: dict[str, Any], is_real_time: bool) -> Decider:
@@ -221,13 +242,11 @@ def _completed(stats: CameraStats, recorder: Recorder | None, choice: ThreadChoi
 
 
 def _report(stats: CameraStats, json_path: Path | None, to_stderr: bool) -> None:
-    """The table and, if asked for, the JSON file."""
-    import json
-
-    from rich.console import Console
-
-    from edgekit.files import write_whole
-
-    Console(highlight=False, stderr=to_stderr).print(stats.table())
+    """The figures as text and, if asked for, the JSON file."""
+    click.echo(stats.text(), err=to_stderr)
     if json_path:
+        import json
+
+        from edgekit.files import write_whole
+
         write_whole(json_path, json.dumps(stats.to_plain(), indent=1) + "\n")

@@ -5,24 +5,21 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from edgekit.card import Card
-from edgekit.progress import console
 from edgekit_deploy.camera import Decision, Monitor
-from edgekit_deploy.outputs.json_lines import STDOUT, DecisionLog
-from edgekit_deploy.outputs.recorder import Recorder
-from edgekit_deploy.outputs.status_line import StatusLine
-from edgekit_deploy.outputs.window import Window, display_problem
+from edgekit_deploy.outputs.line_stream import STDOUT
+from edgekit_deploy.outputs.status_line import StatusLine, tell
 from edgekit_deploy.signals import StopSignals
 from edgekit_deploy.smoothing import Decider
 
+if TYPE_CHECKING:
+    from edgekit_deploy.outputs.json_lines import DecisionLog
+    from edgekit_deploy.outputs.recorder import Recorder
+    from edgekit_deploy.outputs.window import Window
+
 BYTES_PER_MB = 1_000_000
-
-
-def warn(line: str) -> None:
-    """A line on stderr, from any thread."""
-    console.print(line, markup=False, soft_wrap=True)
 
 
 class Outputs:
@@ -81,7 +78,9 @@ class Outputs:
         if not options["headless"]:
             self.window = _window(stack, self._card.name)
         if options["record"]:
-            self.recorder = stack.enter_context(Recorder(options["record"], warn=warn))
+            from edgekit_deploy.outputs.recorder import Recorder
+
+            self.recorder = stack.enter_context(Recorder(options["record"], warn=tell))
         if options["jsonl"] != STDOUT:
             self._observers.append(stack.enter_context(StatusLine()).update)
         if options["jsonl"]:
@@ -94,13 +93,15 @@ class Outputs:
         if options["on_change"]:
             from edgekit_deploy.outputs.hook import Hook
 
-            self._observers.append(stack.enter_context(Hook(options["on_change"], warn=warn)).write)
+            self._observers.append(stack.enter_context(Hook(options["on_change"], warn=tell)).write)
 
     def _open_log(self, path: Path, most_mb: float | None) -> DecisionLog:
+        from edgekit_deploy.outputs.json_lines import DecisionLog
+
         most_bytes = None if most_mb is None else round(most_mb * BYTES_PER_MB)
         return DecisionLog(
             path,
-            warn=warn,
+            warn=tell,
             most_bytes=most_bytes,
             is_lossless=self._is_lossless,
             is_stopping=lambda: bool(self._signals.received),
@@ -112,7 +113,7 @@ class Outputs:
 
         broker = Broker.parse(url, authority=self._options["mqtt_ca"])
         name = topic_name(self._options["mqtt_name"] or "")
-        output = MqttOutput(broker, name, model=self._card.name, warn=warn)
+        output = MqttOutput(broker, name, model=self._card.name, warn=tell)
         return stack.enter_context(output).write
 
     def _open_page(self, stack: contextlib.ExitStack, address: str) -> Callable[[Decision], None]:
@@ -132,10 +133,10 @@ class Outputs:
             ),
             reports=ReportBounds(folder) if folder else None,
             hosts=self._options["serve_host"],
-            warn=warn,
+            warn=tell,
         )
         stack.enter_context(page)
-        warn(f"Watch at {page.url}")
+        tell(f"Watch at {page.url}")
 
         def observe(decision: Decision) -> None:
             if page.threshold != self._decider.threshold:
@@ -147,7 +148,9 @@ class Outputs:
 
 def _window(stack: contextlib.ExitStack, title: str) -> Window | None:
     """A window, or a line on why there is none."""
+    from edgekit_deploy.outputs.window import Window, display_problem
+
     if problem := display_problem():
-        warn(f"No window: {problem}. Running headless.")
+        tell(f"No window: {problem}. Running headless.")
         return None
     return stack.enter_context(Window(f"edgekit: {title}"))

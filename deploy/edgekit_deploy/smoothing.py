@@ -12,7 +12,6 @@ frame rate does not matter: after T seconds of a new picture, 63 % of the averag
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,6 +173,8 @@ def read_thresholds(path: str | Path, labels: Sequence[str]) -> dict[str, float]
     Raises:
         InputError: Not such a file, a label that the model does not have, or a value that is not 0 to 1.
     """
+    import tomllib
+
     try:
         content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

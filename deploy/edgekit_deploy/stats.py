@@ -1,16 +1,14 @@
-"""What a camera loop measured, and its table."""
+"""What a camera loop measured, as figures and as text."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgekit_deploy.health import Health
 from edgekit_deploy.latency import Summary
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 STAGES = {
     "wait": "waiting for a frame",
@@ -20,6 +18,7 @@ STAGES = {
     "draw": "overlay and window",
     "age": "capture to decision",
 }
+COLUMNS = ("p50 ms", "p95 ms", "p99 ms", "max ms")
 
 
 @dataclass(frozen=True)
@@ -79,22 +78,16 @@ class CameraStats:
         """What json.dumps takes: the attributes, `fps`, `accuracy`."""
         return {**dataclasses.asdict(self), "fps": self.fps, "accuracy": self.accuracy}
 
-    def table(self) -> Table:
-        """For the terminal."""
-        # A tenth of the time until the first answer, and not needed before the end.
-        from rich.table import Table
-
-        table = Table(title=f"{self.source}: {self.inferred} frames in {self.seconds:.1f} s ({self.ended})")
-        for name in ("stage", "p50 ms", "p95 ms", "p99 ms", "max ms"):
-            table.add_column(name, justify="left" if name == "stage" else "right")
+    def text(self) -> str:
+        """For the terminal and for a service's journal: the stages in columns, and the figures below."""
+        title = f"{self.source}: {self.inferred} frames in {self.seconds:.1f} s ({self.ended})"
+        rows = [_row("stage", COLUMNS)]
         for stage, meaning in STAGES.items():
             line = self.stages[stage]
             if line.count:
-                figures = (f"{value:.2f}" for value in (line.p50, line.p95, line.p99, line.max))
-                table.add_row(f"{stage} [dim]({meaning})[/dim]", *figures)
-        table.caption = "\n".join(self.lines())
-        table.caption_justify = "left"
-        return table
+                figures = (line.p50, line.p95, line.p99, line.max)
+                rows.append(f"{_row(stage, (f'{value:.2f}' for value in figures))}  {meaning}")
+        return "\n".join((title, *rows, *self.lines()))
 
     def lines(self) -> list[str]:
         """The figures below the table."""
@@ -121,3 +114,7 @@ class CameraStats:
             ("{:.0f} MiB of memory at most", health.peak),
         )
         return ", ".join(text.format(value) for text, value in figures if value is not None)
+
+
+def _row(stage: str, cells: Iterable[str]) -> str:
+    return f"{stage:<12}" + "".join(f"{cell:>9}" for cell in cells)

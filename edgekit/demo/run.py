@@ -24,7 +24,7 @@ from edgekit_deploy.classifier import Classifier
 from edgekit_deploy.outputs.recorder import Recorder
 from edgekit_deploy.outputs.status_line import StatusLine
 from edgekit_deploy.signals import StopSignals
-from edgekit_deploy.sources import VideoSource
+from edgekit_deploy.sources.video import VideoSource
 from edgekit_deploy.stats import CameraStats
 from edgekit_deploy.truth import Truth
 from edgekit_quantize.convert import Conversion, convert

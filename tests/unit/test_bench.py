@@ -264,8 +264,8 @@ def some_figures(tmp_path_factory):
     BENCH = run_bench(path, 1, 0.05)
 
 
-def shown(result):
-    console = Console(file=StringIO(), width=120, highlight=False)
+def shown(result, width=120):
+    console = Console(file=StringIO(), width=width, highlight=False)
     console.print(report(result))
     return console.file.getvalue()
 
@@ -280,6 +280,15 @@ def test_report_of_a_board_that_throttles():
     # The last stretch is always among the rows, and the rows are few.
     assert re.search(r"1\.67 .* 10\.000 .* 82\.0 .* 600 .* throttled", text)
     assert text.count("60.0") <= 12
+
+
+def test_report_fits_a_terminal_of_80_columns():
+    slow = replace(
+        BENCH, load_ms=12345.6, invoke=replace(BENCH.invoke, p50=999.9, p90=5432.1, p99=9876.5, count=123456)
+    )
+    lines = shown(made_up(benches=(slow, replace(slow, threads=16))), width=80).splitlines()
+    assert not any("…" in line for line in lines)
+    assert any(all(figure in line for figure in ("12345.6", "999.9", "5432.1", "9876.5", "123456")) for line in lines)
 
 
 def test_report_of_the_least():

@@ -16,8 +16,9 @@ from edgekit.errors import InputError
 from edgekit_deploy.camera import Limits, Monitor, run_camera
 from edgekit_deploy.classifier import Classifier
 from edgekit_deploy.outputs.recorder import Recorder
-from edgekit_deploy.sources import FolderSource, VideoSource
+from edgekit_deploy.sources.folder import FolderSource
 from edgekit_deploy.sources.frames import Frame, SourceLost
+from edgekit_deploy.sources.video import VideoSource
 from edgekit_deploy.stats import STAGES
 from edgekit_deploy.truth import Truth
 

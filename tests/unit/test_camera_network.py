@@ -12,10 +12,10 @@ import pytest
 from support.streams import MjpegServer, jpeg
 
 from edgekit.errors import InputError
-from edgekit_deploy.sources import NetworkSource, SourceOptions, open_source
+from edgekit_deploy.sources import SourceOptions, open_source
 from edgekit_deploy.sources.frames import SourceLost
 from edgekit_deploy.sources.masking import masked
-from edgekit_deploy.sources.network import OPEN_SECONDS
+from edgekit_deploy.sources.network import OPEN_SECONDS, NetworkSource
 from edgekit_deploy.sources.reading import READ_SECONDS
 
 # What JPEG does to a flat grey.

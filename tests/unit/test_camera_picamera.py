@@ -9,8 +9,9 @@ import pytest
 from support.picamera2_stand_in import Camera
 
 from edgekit.errors import InputError, MissingError
-from edgekit_deploy.sources import PicameraSource, SourceOptions, open_source
+from edgekit_deploy.sources import SourceOptions, open_source
 from edgekit_deploy.sources.frames import SourceLost
+from edgekit_deploy.sources.picamera import PicameraSource
 
 
 def noise(index, width=640, height=480):

@@ -15,9 +15,10 @@ from support import tiny_model
 from support.streams import jpeg
 
 from edgekit.errors import InputError
-from edgekit_deploy.sources import SourceOptions, StdinSource, open_source
+from edgekit_deploy.sources import SourceOptions, open_source
 from edgekit_deploy.sources.frames import SourceLost
 from edgekit_deploy.sources.jpegs import MOST_BYTES, split_jpegs
+from edgekit_deploy.sources.stdin import StdinSource
 
 WIDTH, HEIGHT = 64, 48
 FRAME_BYTES = WIDTH * HEIGHT * 3

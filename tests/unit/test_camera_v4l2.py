@@ -9,12 +9,10 @@ import pytest
 from support import tiny_model
 
 from edgekit.errors import MissingError
-from edgekit_deploy.sources import (
-    CameraSource,
-    SourceOptions,
-)
+from edgekit_deploy.sources import SourceOptions
 from edgekit_deploy.sources.frames import SourceLost, as_bgr
 from edgekit_deploy.sources.reading import MOST_BAD_FRAMES, READ_SECONDS
+from edgekit_deploy.sources.v4l2 import CameraSource
 
 RED, GREEN, BLUE = (tiny_model.BGR[name] for name in tiny_model.COLOURS)
 

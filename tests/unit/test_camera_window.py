@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from edgekit import progress
 from edgekit_deploy.camera import Decision
 from edgekit_deploy.classifier import Guess, Result, Timings
 from edgekit_deploy.health import Health
@@ -70,7 +71,8 @@ def test_line_tells_answer_and_figures():
 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_shown_now_and_then_on_terminals_and_in_logs(monkeypatch, terminal, capsys):
-    monkeypatch.setattr(status_line, "console", Console(stderr=True, force_terminal=terminal, width=100))
+    monkeypatch.setattr(progress, "console", Console(stderr=True, force_terminal=True, width=100))
+    monkeypatch.setattr(status_line, "_is_terminal", lambda: terminal)
     monkeypatch.setattr(status_line, "TERMINAL_SECONDS", 0.0)
     monkeypatch.setattr(status_line, "LOG_SECONDS", 0.0)
     with status_line.StatusLine() as status:
@@ -80,7 +82,6 @@ def test_shown_now_and_then_on_terminals_and_in_logs(monkeypatch, terminal, caps
 
 
 def test_not_shown_for_every_frame(monkeypatch, capsys):
-    monkeypatch.setattr(status_line, "console", Console(stderr=True, force_terminal=False))
     with status_line.StatusLine() as status:
         for _ in range(100):
             status.update(decision())

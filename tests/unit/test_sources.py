@@ -10,20 +10,15 @@ from support import tiny_model
 from support.clips import colour_pictures, write_clip
 
 from edgekit.errors import InputError, MissingError
-from edgekit_deploy.sources import (
-    CameraSource,
-    FolderSource,
-    GStreamerSource,
-    NetworkSource,
-    PicameraSource,
-    SourceOptions,
-    StdinSource,
-    VideoSource,
-    open_source,
-    parse_size,
-)
+from edgekit_deploy.sources import SourceOptions, open_source, parse_size
+from edgekit_deploy.sources.folder import FolderSource
 from edgekit_deploy.sources.frames import SourceLost
-from edgekit_deploy.sources.gstreamer import SINK
+from edgekit_deploy.sources.gstreamer import SINK, GStreamerSource
+from edgekit_deploy.sources.network import NetworkSource
+from edgekit_deploy.sources.picamera import PicameraSource
+from edgekit_deploy.sources.stdin import StdinSource
+from edgekit_deploy.sources.v4l2 import CameraSource
+from edgekit_deploy.sources.video import VideoSource
 
 RED, GREEN, BLUE = (tiny_model.BGR[name] for name in tiny_model.COLOURS)
 

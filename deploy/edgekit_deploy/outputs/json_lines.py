@@ -6,15 +6,16 @@ import json
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from edgekit.errors import InputError
-from edgekit.files import check_writable
 from edgekit_deploy.outputs.background import Background, Trouble
-from edgekit_deploy.outputs.decided import Decided
 from edgekit_deploy.outputs.line_stream import STDOUT, LineStream
 from edgekit_deploy.outputs.rotating_file import RotatingFile
 from edgekit_deploy.outputs.wall_clock import WallClock, iso
+
+if TYPE_CHECKING:
+    from edgekit_deploy.outputs.decided import Decided
 
 __all__ = ["STDOUT", "DecisionLog", "to_plain"]
 
@@ -73,6 +74,8 @@ class DecisionLog:
         if path == STDOUT or (path.exists() and not path.is_file() and not path.is_dir()):
             self._stream = LineStream(path, is_stopping or (lambda: False), warn)
         else:
+            from edgekit.files import check_writable
+
             check_writable(path)
             self._file = _LogFile(path, most_bytes, keep, warn)
 

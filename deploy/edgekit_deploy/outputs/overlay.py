@@ -6,7 +6,6 @@ Small frames are enlarged first, to at least MIN_SIDE pixels; everything else is
 from __future__ import annotations
 
 import math
-import unicodedata
 from dataclasses import dataclass
 
 import cv2
@@ -96,6 +95,8 @@ def plain_text(text: str) -> str:
     """`text` in ASCII, all that OpenCV's fonts have: accents dropped, the rest as '?'."""
     if text.isascii():
         return text
+    import unicodedata  # a table of a megabyte
+
     letters = (letter for letter in unicodedata.normalize("NFKD", text) if not unicodedata.combining(letter))
     return "".join(letters).encode("ascii", "replace").decode()
 

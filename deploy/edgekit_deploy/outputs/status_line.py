@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import time
 from typing import TYPE_CHECKING, Self
 
-from edgekit.progress import console
+import click
+
 from edgekit_deploy.camera import Decision
 
 if TYPE_CHECKING:
@@ -19,8 +22,8 @@ class StatusLine:
     """Redrawn four times a second on a terminal; a log line every ten seconds elsewhere (a service's journal)."""
 
     def __init__(self) -> None:
-        self._period = TERMINAL_SECONDS if console.is_terminal else LOG_SECONDS
-        self._live = _live() if console.is_terminal else None
+        self._period = TERMINAL_SECONDS if _is_terminal() else LOG_SECONDS
+        self._live = _live() if _is_terminal() else None
         self._next = time.monotonic() + self._period
 
     def __enter__(self) -> Self:
@@ -45,11 +48,30 @@ class StatusLine:
 
             self._live.update(Text(line(decision), no_wrap=True, overflow="ellipsis"), refresh=True)
         else:
-            console.print(line(decision), markup=False, soft_wrap=True)
+            tell(line(decision))
+
+
+def tell(text: str) -> None:
+    """A line on stderr, from any thread; on a terminal it stays above the status line."""
+    if _is_terminal():
+        from edgekit.progress import console
+
+        console.print(text, markup=False, soft_wrap=True)
+        return
+    # What nobody can read, because the disk of a log is full or its reader gone, is no reason to end.
+    with contextlib.suppress(OSError):
+        click.echo(text, err=True)
+
+
+def _is_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()
 
 
 def _live() -> Live:
-    from rich.live import Live  # not needed by a service, which should start soon
+    # Only on a terminal: a service starts a tenth sooner without rich, and needs 4 MB less.
+    from rich.live import Live
+
+    from edgekit.progress import console
 
     return Live(console=console, auto_refresh=False, transient=True)
 

@@ -1,4 +1,7 @@
-"""Where frames come from. `frames` says what a source is, every other module is one kind, `open_source` picks it."""
+"""Where frames come from. `frames` says what a source is, every other module is one kind, `open_source` picks it.
+
+A kind is imported only when it is picked: all of them would be a tenth of the time until the first answer.
+"""
 
 from __future__ import annotations
 
@@ -6,29 +9,10 @@ import re
 from pathlib import Path
 
 from edgekit.errors import InputError
-from edgekit_deploy.sources.folder import FolderSource
 from edgekit_deploy.sources.frames import Source
-from edgekit_deploy.sources.gstreamer import PREFIX, GStreamerSource
-from edgekit_deploy.sources.masking import masked
-from edgekit_deploy.sources.network import SCHEMES, NetworkSource
-from edgekit_deploy.sources.options import SourceOptions, parse_size
-from edgekit_deploy.sources.picamera import PicameraSource
-from edgekit_deploy.sources.stdin import StdinSource
-from edgekit_deploy.sources.v4l2 import CameraSource, video_number
-from edgekit_deploy.sources.video import VideoSource
+from edgekit_deploy.sources.options import PREFIX, SourceOptions, parse_size
 
-__all__ = [
-    "CameraSource",
-    "FolderSource",
-    "GStreamerSource",
-    "NetworkSource",
-    "PicameraSource",
-    "SourceOptions",
-    "StdinSource",
-    "VideoSource",
-    "open_source",
-    "parse_size",
-]
+__all__ = ["SourceOptions", "open_source", "parse_size"]
 
 STDIN = "-"
 WISHES = {"size": "--size", "fps": "--fps", "fourcc": "--format"}
@@ -49,26 +33,38 @@ def open_source(text: str, options: SourceOptions | None = None) -> Source:
     """
     options = options or SourceOptions()
     if text == STDIN:
+        from edgekit_deploy.sources.stdin import StdinSource
+
         return StdinSource(options)
     if found := re.fullmatch(r"picamera2(?::(\d+))?", text):
+        from edgekit_deploy.sources.picamera import PicameraSource
+
         return PicameraSource(int(found[1] or 0), _only(options, text, "size", "fps"))
     if found := re.fullmatch(r"(?:/dev/video)?(\d+)", text):
-        return CameraSource(int(found[1]), options)
+        return _camera(int(found[1]), options)
     path = Path(text)
     if text and path.is_dir():
+        from edgekit_deploy.sources.folder import FolderSource
+
         _only(options, text)
         return FolderSource(path)
     if path.is_file():
+        from edgekit_deploy.sources.video import VideoSource
+
         _only(options, text)
         return VideoSource(path, options.fast)
     if text.startswith(PREFIX) or "!" in re.sub(r"^\w+://\S*", "", text):
+        from edgekit_deploy.sources.gstreamer import GStreamerSource
+
         _only(options, "a pipeline")
         return GStreamerSource(text)
     if "://" in text:
         return _network(text, options)
     # /dev/v4l holds nothing while its camera is unplugged, and is there again with it.
-    if text.startswith("/dev/v4l/") or (path.is_char_device() and video_number(text) is not None):
-        return CameraSource(text, options)
+    if text.startswith("/dev/v4l/") or _is_video_device(path):
+        return _camera(text, options)
+    from edgekit_deploy.sources.masking import masked
+
     raise InputError(
         "--source must be a camera number, /dev/videoN, picamera2, a URL, a GStreamer pipeline, a video file, "
         f"a folder of images or - for stdin, got {masked(text)!r}.",
@@ -76,7 +72,24 @@ def open_source(text: str, options: SourceOptions | None = None) -> Source:
     )
 
 
+def _camera(device: int | str, options: SourceOptions) -> Source:
+    from edgekit_deploy.sources.v4l2 import CameraSource
+
+    return CameraSource(device, options)
+
+
+def _is_video_device(path: Path) -> bool:
+    if not path.is_char_device():
+        return False
+    from edgekit_deploy.sources.v4l2 import video_number
+
+    return video_number(path) is not None
+
+
 def _network(text: str, options: SourceOptions) -> Source:
+    from edgekit_deploy.sources.masking import masked
+    from edgekit_deploy.sources.network import SCHEMES, NetworkSource
+
     scheme = text.partition("://")[0].lower()
     if scheme not in SCHEMES:
         raise InputError(

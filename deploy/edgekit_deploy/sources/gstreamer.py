@@ -12,9 +12,9 @@ import cv2
 from edgekit.errors import InputError, MissingError
 from edgekit_deploy.sources.frames import Frame, SourceLost
 from edgekit_deploy.sources.masking import masked
+from edgekit_deploy.sources.options import PREFIX
 from edgekit_deploy.sources.reading import CaptureSource, open_quietly, read_live, timeouts
 
-PREFIX = "gst:"
 # The newest frame and no other, as soon as it is there.
 SINK = "videoconvert ! video/x-raw,format=BGR ! appsink drop=true max-buffers=1 sync=false"
 # GST_PARSE_FLAG_FATAL_ERRORS

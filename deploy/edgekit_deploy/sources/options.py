@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from edgekit.errors import InputError
 from edgekit_deploy.sources.frames import LEAST_FPS, MOST_FPS
 
+# Marks a GStreamer pipeline.
+PREFIX = "gst:"
 MOST_PIXELS_A_SIDE = 16384
 
 

@@ -1,0 +1,40 @@
+"""The image files of a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgekit.errors import InputError
+from edgekit.preprocess import IMAGE_SUFFIXES
+
+
+def list_images(folder: str | Path) -> list[Path]:
+    """Image files anywhere below `folder`, sorted; hidden files and folders left out.
+
+    Raises:
+        InputError: No such folder, or no image in it.
+    """
+    folder = existing_folder(folder)
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    paths = [path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+    if not paths:
+        raise InputError(f"{folder} must hold images ({_suffixes()}), got none.")
+    return paths
+
+
+def existing_folder(folder: str | Path) -> Path:
+    """`folder` as a path.
+
+    Raises:
+        InputError: There is no such folder.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder} must be a folder of images, got {'a file' if folder.exists() else 'nothing there'}."
+        )
+    return folder
+
+
+def _suffixes() -> str:
+    return ", ".join(sorted(IMAGE_SUFFIXES))
