@@ -48,6 +48,7 @@ class Decision:
         frame: The frame.
         result: What the network says of this frame.
         verdict: The answer, after smoothing, hysteresis and thresholds.
+        threshold: 0 to 1; under which that was found, of labels without one of their own.
         truth: Class index that is right, if known.
         hud: Live figures.
         inferred: Frames classified so far, this one included.
@@ -58,6 +59,7 @@ class Decision:
     frame: Frame
     result: Result
     verdict: Verdict
+    threshold: float
     truth: int | None
     hud: Hud
     inferred: int
@@ -100,7 +102,7 @@ def run_camera(
     Args:
         classifier: The model.
         source: Not yet entered; the loop opens and closes it.
-        reopen: Gives a live source anew, not yet entered, when it was lost; None: a loss ends the run.
+        reopen: Gives a live source anew, not yet entered, when it was lost or not there yet; None: that ends the run.
         decider: Of the answer; default: the best guess of each frame.
         recorder: Entered by the caller, who also closes it.
         window: Likewise.
@@ -156,13 +158,12 @@ class _Loop:
         self.truth, self.limits, self.signals = truth, limits, signals
         self.stages = {name: Histogram() for name in STAGES}
         self.inferred = self.judged = self.correct = 0
-        self.live_fps = 0.0
-        self.ended = self.trouble = ""
+        self.live_fps, self.ended, self.trouble = 0.0, "", ""
         self.last_drawn: Image | None = None
         self.start = self.last_decision = time.monotonic()
         self.waiting = time.perf_counter()
         self.seconds: float | None = None
-        self.health_until = 0.0
+        self.health_until, self.is_introduced = 0.0, False
         self.throttled: set[str] = set()
 
     def run(self) -> CameraStats:
@@ -170,9 +171,6 @@ class _Loop:
         try:
             with self.capture:
                 self.start = self.last_decision = time.monotonic()
-                self.out.notify(self.capture.source.describe())
-                if self.out.recorder is not None:
-                    self.out.recorder.set_default_fps(self.capture.source.fps)
                 try:
                     while not self.ended:
                         self._step()
@@ -206,15 +204,14 @@ class _Loop:
         verdict = self.decider.update(self.classifier.probabilities(), self._clock(frame))
         self._measure(frame, result, now)
         right = self.truth.at(frame.index) if self.truth else None
-        if right is not None:
-            self.judged += 1
-            self.correct += right == result.index
+        self.judged += right is not None
+        self.correct += right == result.index
         health = self.out.monitor.health
         hud = Hud(self.live_fps, 1e3 * (now - frame.timestamp), self.capture.counts()[2], health.warning)
         self._show(frame, result, verdict, hud, right)
         if self.out.observer:
-            accuracy = self.correct / self.judged if self.judged else None
-            self.out.observer(Decision(frame, result, verdict, right, hud, self.inferred, accuracy, health))
+            accuracy, threshold = self.correct / self.judged if self.judged else None, self.decider.threshold
+            self.out.observer(Decision(frame, result, verdict, threshold, right, hud, self.inferred, accuracy, health))
         self._check_limits()
         self.waiting = time.perf_counter()
 
@@ -232,6 +229,12 @@ class _Loop:
         self.last_decision = now
 
     def _tell_trouble(self) -> None:
+        if self.capture.has_come and not self.is_introduced:
+            # Before its first frame is shown or recorded.
+            self.is_introduced, self.trouble, self.out.monitor.status = True, "", ""
+            self.out.notify(self.capture.source.describe())
+            if self.out.recorder is not None:
+                self.out.recorder.set_default_fps(self.capture.source.fps)
         if self.capture.trouble == self.trouble:
             return
         self.trouble = self.out.monitor.status = self.capture.trouble
@@ -267,10 +270,9 @@ class _Loop:
         self.stages["draw"].add(time.perf_counter() - start)
 
     def _check_limits(self) -> None:
-        frames, seconds = self.limits.frames, self.limits.seconds
-        if frames is not None and self.inferred >= frames:
+        if self.limits.frames is not None and self.inferred >= self.limits.frames:
             self.ended = self.ended or "limit"
-        if seconds is not None and time.monotonic() - self.start >= seconds:
+        if self.limits.seconds is not None and time.monotonic() - self.start >= self.limits.seconds:
             self.ended = self.ended or "limit"
 
     def _stats(self) -> CameraStats:

@@ -1,10 +1,12 @@
 """The capture thread: reads a source into a mailbox, so that inference never waits behind old frames.
 
-A live source that is lost, or hangs, is opened anew in another thread, with growing pauses, for as long as it takes.
+A live source that is lost, hangs, or is not there yet is opened anew in another thread, with growing pauses, for as
+long as it takes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
 import time
@@ -13,7 +15,7 @@ from typing import Self
 
 from edgekit.errors import EdgekitError
 from edgekit_deploy.mailbox import Mailbox
-from edgekit_deploy.sources.frames import Frame, Source, SourceLost
+from edgekit_deploy.sources.frames import Frame, Source, SourceLost, SourceRefused
 
 # A live source that gives no frame for so long hangs; one slower than a frame in two seconds gets three periods.
 HANG_SECONDS = 2.0
@@ -22,12 +24,14 @@ HANG_PERIODS = 3.0
 OPEN_SECONDS = 10.0
 # Pauses before one attempt and the next; the last one for ever.
 PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
-JOIN_SECONDS = 3.0
+# Longer than a read that gives up by itself.
+JOIN_SECONDS = 1.9
 # Threads that hang in a driver cannot be ended; while there are so many, no new one is started.
 MOST_STUCK_THREADS = 4
 # A source that came back has to last so long before the next pause is a short one again.
 STEADY_SECONDS = 5.0
 MOST_NOTES = 50
+NOT_WAITING = "--no-reconnect: an error instead"
 
 
 class Session:
@@ -103,12 +107,14 @@ class Capture:
 
     Args:
         source: Not yet entered.
-        reopen: Gives the source anew after a loss, not yet entered; None: a loss is the end.
+        reopen: Gives the source anew after a loss, not yet entered; None: a loss is the end, and so is a source that is
+            not there at the start.
 
     Attributes:
         mailbox: Where the frames go.
         start: time.monotonic() seconds of the first opening.
         reconnects: How often the source was lost and came back.
+        has_come: The source was there at the start, or has come since.
         trouble: Why there are no frames at the moment, in a line; "" while all is well.
     """
 
@@ -116,6 +122,7 @@ class Capture:
         self.mailbox = Mailbox(source.lossless)
         self.start = time.monotonic()
         self.reconnects = 0
+        self.has_come = False
         self.trouble = ""
         self._reopen = reopen
         self._failures, self._back_since = 0, self.start
@@ -125,16 +132,31 @@ class Capture:
         self._session = Session(source, self, is_open=True, first_index=0)
 
     def __enter__(self) -> Self:
-        """Open the source (its errors are raised here) and start reading."""
-        self.source.__enter__()
-        self.start = time.monotonic()
-        self._session.start()
+        """Open the source and start reading; wait for one that can come and go, if there is a `reopen`.
+
+        Raises:
+            SourceLost: It is not there, and not waited for.
+            Whatever else it fails with.
+        """
+        try:
+            self.source.__enter__()
+        except SourceLost as lost:
+            with contextlib.suppress(Exception):
+                self.source.__exit__(None, None, None)
+            if self._reopen is None or not self.source.is_live or isinstance(lost, SourceRefused):
+                raise
+            self.start = time.monotonic()
+            self._lose(lost, self.start)
+        else:
+            self.has_come, self.start = True, time.monotonic()
+            self._session.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
         """Stop reading; afterwards `counts` no longer changes and captured = taken + dropped."""
         self.mailbox.close_reader()
-        self._session.thread.join(JOIN_SECONDS)
+        if self._session.thread.ident is not None:
+            self._session.thread.join(JOIN_SECONDS)
 
     def get(self, timeout: float) -> Frame | None:
         """As `Mailbox.get`, and the place where a lost source is noticed and opened anew.
@@ -144,7 +166,11 @@ class Capture:
             Whatever else the thread failed with.
         """
         self._look_after(time.monotonic())
-        return self.mailbox.get(timeout)
+        frame = self.mailbox.get(timeout)
+        if frame is not None:
+            # Before the loop works on the first frame, it is told what it comes from.
+            self._welcome(time.monotonic())
+        return frame
 
     @property
     def source(self) -> Source:
@@ -175,9 +201,7 @@ class Capture:
 
     def _look_after(self, now: float) -> None:
         session = self._session
-        if self.trouble and session.frames and self._next_try is None:
-            self.trouble, self._back_since = "", now
-            self.reconnects += 1
+        self._welcome(now)
         if not self.trouble and now - self._back_since > STEADY_SECONDS:
             self._failures = 0
         if self._next_try is not None:
@@ -190,13 +214,21 @@ class Capture:
             self._stuck.append(session.thread)
             self._lose(_hung(session.source), now)
 
+    def _welcome(self, now: float) -> None:
+        """Notice that the source has come, or come back."""
+        if self.trouble and self._session.frames and self._next_try is None:
+            self.trouble, self._back_since = "", now
+            self.reconnects += self.has_come
+            self.has_come = True
+
     def _lose(self, lost: SourceLost, now: float) -> None:
         if self._reopen is None:
             raise lost
         pause = PAUSES[min(self._failures, len(PAUSES) - 1)]
         self._failures += 1
         self._next_try = now + pause
-        self.trouble = f"{lost.message} Trying again."
+        # Who typed something wrong should see it at once, and how to fix it.
+        self.trouble = f"{lost.message} Trying again." if self.has_come else f"{lost} Waiting for it ({NOT_WAITING})."
 
     def _try_again(self, now: float) -> None:
         self._stuck = [thread for thread in self._stuck if thread.is_alive()]
