@@ -20,11 +20,11 @@ from edgekit_deploy.smoothing import Decider, Rules, Verdict
 from edgekit_deploy.sources.frames import Frame, Source, SourceLost
 from edgekit_deploy.stats import STAGES, CameraStats
 from edgekit_deploy.truth import Truth
+from edgekit_deploy.watch import Watch
 
 POLL_SECONDS = 0.1
 # Weight of the newest frame in the live frames-per-second figure.
 FPS_SMOOTHING = 0.1
-HEALTH_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Decision:
         hud: Live figures.
         inferred: Frames classified so far, this one included.
         accuracy: Share of judged frames that were right so far; None if none was judged.
-        health: The board's state, at most HEALTH_SECONDS old.
+        health: The board's state, a second old at most.
     """
 
     frame: Frame
@@ -74,7 +74,7 @@ class Monitor:
     Attributes:
         stats: The measurements so far; None before the start.
         status: What is wrong with the source at the moment, in a line; "" while all is well.
-        health: The board's state, at most HEALTH_SECONDS old.
+        health: The board's state, a second old at most.
     """
 
     stats: Callable[[], CameraStats | None] = lambda: None
@@ -109,8 +109,8 @@ def run_camera(
         truth: What the stream really shows, by `Frame.index`.
         limits: When to stop.
         observer: Called in this thread after every frame; keep it short.
-        notify: Called in this thread with a line when the source is lost, when it is back, and when the board begins
-            to slow down.
+        notify: Called in this thread with a line when the source is lost, when it is back, when the board begins to
+            slow down, and when the system's clock is set back.
         monitor: Filled in for other threads.
         signals: Entered by the caller, who wants to be shielded from signals before and after the loop as well
             (while a recording is being finished); default: the loop takes care of itself.
@@ -163,8 +163,7 @@ class _Loop:
         self.start = self.last_decision = time.monotonic()
         self.waiting = time.perf_counter()
         self.seconds: float | None = None
-        self.health_until, self.is_introduced = 0.0, False
-        self.throttled: set[str] = set()
+        self.watch, self.is_introduced = Watch(), False
 
     def run(self) -> CameraStats:
         self.out.monitor.stats = self._stats
@@ -190,7 +189,9 @@ class _Loop:
             return
         frame = self.capture.get(POLL_SECONDS)
         self._tell_trouble()
-        self._look_at_board(time.monotonic())
+        for line in self.watch.look():
+            self.out.notify(line)
+        self.out.monitor.health = health = self.watch.health
         if frame is None:
             if self.capture.is_over:
                 self.ended = self.ended or "end of stream"
@@ -206,7 +207,6 @@ class _Loop:
         right = self.truth.at(frame.index) if self.truth else None
         self.judged += right is not None
         self.correct += right == result.index
-        health = self.out.monitor.health
         hud = Hud(self.live_fps, 1e3 * (now - frame.timestamp), self.capture.counts()[2], health.warning)
         self._show(frame, result, verdict, hud, right)
         if self.out.observer:
@@ -241,17 +241,6 @@ class _Loop:
         self.out.notify(self.trouble or f"{self.capture.source.name} is back.")
         if self.trouble and self.out.window is not None and self.last_drawn is not None:
             self.out.window.show(banner(self.last_drawn, self.trouble))
-
-    def _look_at_board(self, now: float) -> None:
-        """Once a second at most; what slows the board down is told when it begins, each kind once."""
-        if now < self.health_until:
-            return
-        health, self.health_until = read_health(), now + HEALTH_SECONDS
-        self.out.monitor.health = health
-        new = set(health.throttling.now if health.throttling else ()) - self.throttled
-        if new:
-            self.throttled |= new
-            self.out.notify(f"The board slows down: {', '.join(sorted(new))}. Check power supply and cooling.")
 
     def _show(self, frame: Frame, result: Result, verdict: Verdict, hud: Hud, right: int | None) -> None:
         recorder, window = self.out.recorder, self.out.window
@@ -295,6 +284,6 @@ class _Loop:
             correct=self.correct,
             stages={name: histogram.summary() for name, histogram in self.stages.items()},
             health=read_health(),
-            throttled=tuple(sorted(self.throttled)),
+            throttled=tuple(sorted(self.watch.throttled)),
             notes=tuple(self.capture.notes),
         )

@@ -43,13 +43,14 @@ class Session:
         source: What is read.
         lost: Why it ended, once it did so in a way that another session may mend.
         frames: How many it delivered.
+        skipped: How many were missing between them, because nobody could read them.
         next_index: One more than the last frame's.
     """
 
     def __init__(self, source: Source, capture: Capture, is_open: bool, first_index: int) -> None:
         self.source = source
         self.lost: SourceLost | None = None
-        self.frames = 0
+        self.frames = self.skipped = 0
         self.next_index = first_index
         self._first_index = first_index
         self._capture, self._is_open, self._is_left = capture, is_open, False
@@ -96,6 +97,7 @@ class Session:
         # After the wait for a place, which is the loop's time and not the source's.
         self._sign_of_life = time.monotonic()
         self.frames += 1
+        self.skipped += frame.index - self.next_index
         self.next_index = frame.index + 1
         return is_wanted
 
@@ -129,6 +131,7 @@ class Capture:
         self._next_try: float | None = None
         self._stuck: list[threading.Thread] = []
         self._old_notes: list[str] = []
+        self._old_skipped = 0
         self._session = Session(source, self, is_open=True, first_index=0)
 
     def __enter__(self) -> Self:
@@ -180,7 +183,15 @@ class Capture:
     @property
     def notes(self) -> list[str]:
         """The notes of all sources so far; of very many the first."""
+        return [*self._notes(), *self._skipped()]
+
+    def _notes(self) -> list[str]:
         return list(dict.fromkeys([*self._old_notes, *self.source.notes]))[:MOST_NOTES]
+
+    def _skipped(self) -> list[str]:
+        """Files and folders tell themselves which."""
+        count = self._old_skipped + self._session.skipped
+        return [f"{self.source.name}: {count} pictures could not be read."] if count and self.source.is_live else []
 
     @property
     def is_over(self) -> bool:
@@ -243,7 +254,8 @@ class Capture:
         except EdgekitError as error:  # a path that leads nowhere while the camera is unplugged
             self._lose(SourceLost(error.message), now)
             return
-        self._old_notes = self.notes
+        self._old_notes = self._notes()
+        self._old_skipped += self._session.skipped
         self._session = Session(source, self, is_open=False, first_index=self._session.next_index)
         self._session.start()
 
