@@ -63,7 +63,7 @@ def main(only: str, out: Path) -> None:
         os.environ.pop(name, None)
     cases = [case for case in (*sources.CASES, *surroundings.CASES) if only in case[0]]
     missing = _missing()
-    rows = [_row(fault, missing.get(need, ""), plant) for fault, need, plant in cases]
+    rows = [plant_one(fault, missing.get(need, ""), plant) for fault, need, plant in cases]
     write_results(
         out, {"machine": facts, "most_seconds": MOST_SECONDS, "rows": [asdict(row) for row in rows]}, table(rows)
     )
@@ -95,13 +95,14 @@ def _cells(row: Row) -> list[str]:
     return [row.fault, outcome.line or "(nothing to say: it goes on)", *seconds, counts, str(outcome.exit_code)]
 
 
-def _row(fault: str, missing: str, plant: Callable[[Path], Outcome]) -> Row:
+def plant_one(fault: str, missing: str, plant: Callable[[Path], Outcome]) -> Row:
+    """Plant a fault in a folder of its own, unless something is missing for it."""
     if missing:
         console.print(f"{fault}: not run: {missing}", markup=False)
         return Row(fault, missing=missing)
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="edgekit-faults-") as name:
-        folder = _furnish(Path(name))
+        folder = furnish(Path(name))
         try:
             outcome = plant(folder)
             row = Row(fault, Outcome(**asdict(outcome) | {"line": _tidy(outcome.line, name)}))
@@ -111,7 +112,7 @@ def _row(fault: str, missing: str, plant: Callable[[Path], Outcome]) -> Row:
     return row
 
 
-def _furnish(folder: Path) -> Path:
+def furnish(folder: Path) -> Path:
     """A tiny model and films in a folder."""
     colours = [tiny_model.BGR[name] for name in tiny_model.COLOURS]
     (folder / "model.tflite").write_bytes(tiny_model.sealed())

@@ -144,15 +144,14 @@ class Run:
         """Wait for a line about what was so from the start."""
         self._line = self.says(pattern)
 
-    def goes_through(self, seconds: float, line: str = "") -> None:
-        """Watch the answers for a while after a fault that is nothing to be told of at once.
+    def tells_in_the_end(self, pattern: str) -> None:
+        """A line is to tell of the fault after the last answer."""
+        self._last_line = pattern
 
-        Args:
-            seconds: How long.
-            line: Pattern of what is told of it in the end, if anything is.
-        """
+    def goes_through(self, seconds: float) -> None:
+        """Watch the answers for a while after a fault that is nothing to be told of at once."""
         self._planted = self._planted or time.monotonic()
-        self._watches_pauses, self._last_line = True, line
+        self._watches_pauses = True
         end = time.monotonic() + seconds
         self.wait(lambda: time.monotonic() >= end, "time")
         self.goes_on()
@@ -183,9 +182,11 @@ class Run:
         code = self.process.returncode
         if code != self._expect or DISASTER.search(text):
             raise Failed(f"The exit code must be {self._expect}, got {code}: {text[-500:]}")
+        stats = json.loads(self._stats.read_text()) if self._stats.exists() else None
+        # The table at the end has them too, wrapped.
+        self.log += [(time.monotonic(), note) for note in (stats or {}).get("notes", [])]
         if self._last_line:
             self.tells(self._last_line)
-        stats = json.loads(self._stats.read_text()) if self._stats.exists() else None
         return self._judged(Outcome(self._line, self._told, self._back, self._pause(), end, code, self._counts(stats)))
 
     def wait(self, condition: Callable[[], bool], what: str) -> None:

@@ -97,7 +97,8 @@ def corrupt(folder: Path) -> Outcome:
     with MjpegServer(part) as server, Run(folder, "--source", server.url(), *WATCHED) as run:
         run.goes_on()
         is_bad = True
-        run.goes_through(2 * AWAY_SECONDS, "pictures could not be read")
+        run.goes_through(2 * AWAY_SECONDS)
+        run.tells_in_the_end("pictures could not be read")
         return run.finish()
 
 
@@ -107,7 +108,7 @@ def truncated(folder: Path, suffix: str) -> Outcome:
     part.write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
     is_playable = suffix == ".avi"
     with Run(folder, "--source", part, "--fast", *WATCHED, expect=0 if is_playable else 2) as run:
-        run.tells("may be truncated")
+        run.tells_in_the_end("may be truncated")
         outcome = run.finish(None)
     frames = len(read_clip(part)[0]) if is_playable else 0
     if len(run.answers) != frames:
@@ -119,7 +120,7 @@ def short_stdin(folder: Path) -> Outcome:
     """Raw frames on standard input, the last of them cut off."""
     with Run(folder, "--source", "-", "--size", "64x48", "--fast", *WATCHED) as run:
         _feed(run, PICTURE.tobytes() * 20 + PICTURE.tobytes()[:1000])
-        run.tells("ended inside a frame")
+        run.tells_in_the_end("ended inside a frame")
         outcome = run.finish(None)
     if len(run.answers) != 20:
         raise Failed(f"20 whole frames must be classified, got {len(run.answers)}.")

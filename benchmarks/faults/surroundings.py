@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -111,7 +112,7 @@ def clock_back(folder: Path) -> Outcome:
     clock.write_text("0")
     with Run(folder, *FILM, *WATCHED, FAULT_CLOCK=str(clock)) as run:
         run.goes_on()
-        run.plant(lambda: _write(clock, f"{-HOUR}"), "set back by 3600 s", goes_on=True)
+        run.plant(lambda: write(clock, f"{-HOUR}"), "set back by 3600 s", goes_on=True)
         run.goes_through(2.0)
         outcome = run.finish()
     times = run.times
@@ -148,13 +149,15 @@ def all_hang(folder: Path) -> Outcome:
     pipe = folder / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 4096)
     with socket.create_server(("127.0.0.1", 0)) as silent, Run(
         folder, "--source", "0", "--jsonl", pipe, "--mqtt", f"mqtt://127.0.0.1:{silent.getsockname()[1]}",
         "--on-change", "sleep 60", "--serve", "0", "--record", folder / "hung.mp4", FAULT_CAMERA=str(folder),
     ) as run:  # fmt: skip
-        # Until the pipe is full.
-        time.sleep(8.0)
-        _write(folder / "state", "blocked")
+        run.says("Watch at")
+        # A pipe of 4 KiB is full after some twenty answers, and the hook runs after the first.
+        time.sleep(3.0)
+        write(folder / "state", "blocked")
         time.sleep(0.5)
         run.plant(lambda: run.process.send_signal(signal.SIGTERM), "still running at the end")
         outcome = run.finish(None)
@@ -167,7 +170,8 @@ def _seconds(first: str, last: str) -> float:
     return (datetime.fromisoformat(last) - datetime.fromisoformat(first)).total_seconds()
 
 
-def _write(file: Path, text: str) -> None:
+def write(file: Path, text: str) -> None:
+    """Replace a file at once: who reads it never sees a part."""
     temporary = file.with_suffix(".new")
     temporary.write_text(text)
     temporary.replace(file)
