@@ -59,7 +59,7 @@ class Device:
         if state == "blocked":
             time.sleep(FOREVER)
         self._next = max(self._next + 1.0 / FPS, time.monotonic())
-        time.sleep(self._next - time.monotonic())
+        time.sleep(max(0.0, self._next - time.monotonic()))
         if state == "empty":
             return True, np.empty((0, 0, 3), np.uint8)
         if state == "broken":

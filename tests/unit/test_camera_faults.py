@@ -4,14 +4,16 @@ import itertools
 import json
 import signal
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 from support.clips import read_clip
 from support.small_disk import NoSmallDisk, small_disk
 
 from benchmarks import camera_faults
+from benchmarks.camera_faults import Row
 from benchmarks.faults import run, sources, surroundings
-from benchmarks.faults.run import Failed, Run
+from benchmarks.faults.run import Failed, Outcome, Run
 
 # The promise is 5 s, and is measured by the benchmark; a loaded machine gets more.
 MOST_SECONDS = 15.0
@@ -94,6 +96,18 @@ def test_outputs_that_all_hang_end_together(folder):
     outcome = surroundings.all_hang(folder)
     # One after the other they took thirteen.
     assert outcome.end < 10.0
+
+
+def test_the_table_of_the_results_is_that_of_their_figures_and_every_fault_was_survived():
+    results = Path(camera_faults.RESULTS)
+    plain = json.loads((results / "camera_faults.json").read_text())
+    rows = [Row(**{**row, "outcome": row["outcome"] and Outcome(**row["outcome"])}) for row in plain["rows"]]
+    assert camera_faults.table(rows) + "\n" == (results / "camera_faults.md").read_text()
+    assert {row.fault for row in rows} == {name for name, *_ in (*sources.CASES, *surroundings.CASES)}
+    for row in rows:
+        assert row.outcome and not row.problem and not row.missing, row.fault
+        captured, inferred, dropped = row.outcome.counts or (0, 0, 0)
+        assert captured == inferred + dropped
 
 
 def test_the_benchmark_notices_what_is_not_survived(folder, monkeypatch):
