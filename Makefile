@@ -4,7 +4,8 @@ BIN := .venv/bin
 DEVICE_TESTS := pytest==9.2.0 pytest-randomly==5.1.0 pytest-timeout==2.4.0
 PYTHONS := 3.12 3.13
 
-.PHONY: help setup demo test test-pythons test-browser test-debian test-data check bench-quantization bench-camera clean
+.PHONY: help setup demo test test-pythons test-browser test-debian test-data check bench-quantization bench-camera \
+  bench-faults clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -57,6 +58,9 @@ bench-quantization: .venv/.done ## Measure recipes and conversion (CALIBRATION=f
 bench-camera: .venv/.done ## Measure the camera loop around the network (MODEL=mobilenet_v2_224_int8.tflite)
 	@[ -f "$(MODEL)" ] || { echo "Give a model: make bench-camera MODEL=imagenet.tflite"; exit 1; }
 	$(BIN)/python benchmarks/camera_overhead.py --model "$(MODEL)"
+
+bench-faults: .venv/.done ## Plant faults in a running camera and write what it does (best as root, after make test-debian)
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.camera_faults
 
 clean: ## Remove the environments and caches; runs/ stays
 	rm -rf .venv .venv-litert .venv-litert-* .venv-tflite-runtime dist .mypy_cache .ruff_cache .pytest_cache

@@ -245,7 +245,7 @@ def _soak_table(grown: dict[str, float]) -> str:
             (
                 f"{grown['frames']:,.0f}",
                 f"{grown['seconds']:.0f}",
-                f"{grown['memory_mb_growth']:.2f}",
+                f"{round(grown['memory_mb_growth'], 2) + 0.0:.2f}",
                 f"{grown['threads_growth']:.0f}",
                 f"{grown['descriptors_growth']:.0f}",
             )

@@ -172,7 +172,7 @@ def _block(
         result = classifier.classify(frame.image)
         age = time.monotonic() - now
         verdict = Verdict(result.index, result.label, result.probability)
-        decision = Decision(frame, result, verdict, None, Hud(case.fps, 1e3 * age, 0), index + 1, None, Health())
+        decision = Decision(frame, result, verdict, 0.0, None, Hud(case.fps, 1e3 * age, 0), index + 1, None, Health())
         before = time.perf_counter()
         page.publish(decision)
         publishes.append(time.perf_counter() - before)

@@ -18,6 +18,7 @@ from edgekit_deploy.signals import StopSignals
 from edgekit_deploy.smoothing import Decider, Rules, Verdict
 from edgekit_deploy.sources.frames import Frame, Source, SourceLost
 from edgekit_deploy.stats import STAGES, CameraStats
+from edgekit_deploy.watch import Watch
 
 if TYPE_CHECKING:
     from edgekit_deploy.outputs.recorder import Recorder
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.1
 # Weight of the newest frame in the live frames-per-second figure.
 FPS_SMOOTHING = 0.1
-HEALTH_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -51,16 +51,18 @@ class Decision:
         frame: The frame.
         result: What the network says of this frame.
         verdict: The answer, after smoothing, hysteresis and thresholds.
+        threshold: 0 to 1; under which that was found, of labels without one of their own.
         truth: Class index that is right, if known.
         hud: Live figures.
         inferred: Frames classified so far, this one included.
         accuracy: Share of judged frames that were right so far; None if none was judged.
-        health: The board's state, at most HEALTH_SECONDS old.
+        health: The board's state, a second old at most.
     """
 
     frame: Frame
     result: Result
     verdict: Verdict
+    threshold: float
     truth: int | None
     hud: Hud
     inferred: int
@@ -75,7 +77,7 @@ class Monitor:
     Attributes:
         stats: The measurements so far; None before the start.
         status: What is wrong with the source at the moment, in a line; "" while all is well.
-        health: The board's state, at most HEALTH_SECONDS old.
+        health: The board's state, a second old at most.
     """
 
     stats: Callable[[], CameraStats | None] = lambda: None
@@ -103,15 +105,15 @@ def run_camera(
     Args:
         classifier: The model.
         source: Not yet entered; the loop opens and closes it.
-        reopen: Gives a live source anew, not yet entered, when it was lost; None: a loss ends the run.
+        reopen: Gives a live source anew, not yet entered, when it was lost or not there yet; None: that ends the run.
         decider: Of the answer; default: the best guess of each frame.
         recorder: Entered by the caller, who also closes it.
         window: Likewise.
         truth: What the stream really shows, by `Frame.index`.
         limits: When to stop.
         observer: Called in this thread after every frame; keep it short.
-        notify: Called in this thread with a line when the source is lost, when it is back, and when the board begins
-            to slow down.
+        notify: Called in this thread with a line when the source is lost, when it is back, when the board begins to
+            slow down, and when the system's clock is set back.
         monitor: Filled in for other threads.
         signals: Entered by the caller, who wants to be shielded from signals before and after the loop as well
             (while a recording is being finished); default: the loop takes care of itself.
@@ -158,22 +160,18 @@ class _Loop:
         self.truth, self.limits, self.signals = truth, limits, signals
         self.stages = {name: Histogram() for name in STAGES}
         self.inferred = self.judged = self.correct = 0
-        self.live_fps = self.health_until = 0.0
-        self.ended = self.trouble = ""
+        self.live_fps, self.ended, self.trouble = 0.0, "", ""
         self.last_drawn: Image | None = None
         self.start = self.last_decision = time.monotonic()
         self.waiting = time.perf_counter()
         self.seconds: float | None = None
-        self.throttled: set[str] = set()
+        self.watch, self.is_introduced = Watch(), False
 
     def run(self) -> CameraStats:
         self.out.monitor.stats = self._stats
         try:
             with self.capture:
                 self.start = self.last_decision = time.monotonic()
-                self.out.notify(self.capture.source.describe())
-                if self.out.recorder is not None:
-                    self.out.recorder.set_default_fps(self.capture.source.fps)
                 try:
                     while not self.ended:
                         self._step()
@@ -193,7 +191,9 @@ class _Loop:
             return
         frame = self.capture.get(POLL_SECONDS)
         self._tell_trouble()
-        self._look_at_board(time.monotonic())
+        for line in self.watch.look():
+            self.out.notify(line)
+        self.out.monitor.health = health = self.watch.health
         if frame is None:
             if self.capture.is_over:
                 self.ended = self.ended or "end of stream"
@@ -207,15 +207,13 @@ class _Loop:
         verdict = self.decider.update(self.classifier.probabilities(), self._clock(frame))
         self._measure(frame, result, now)
         right = self.truth.at(frame.index) if self.truth else None
-        if right is not None:
-            self.judged += 1
-            self.correct += right == result.index
-        health = self.out.monitor.health
+        self.judged += right is not None
+        self.correct += right == result.index
         hud = Hud(self.live_fps, 1e3 * (now - frame.timestamp), self.capture.counts()[2], health.warning)
         self._show(frame, result, verdict, hud, right)
         if self.out.observer:
-            accuracy = self.correct / self.judged if self.judged else None
-            self.out.observer(Decision(frame, result, verdict, right, hud, self.inferred, accuracy, health))
+            accuracy, threshold = self.correct / self.judged if self.judged else None, self.decider.threshold
+            self.out.observer(Decision(frame, result, verdict, threshold, right, hud, self.inferred, accuracy, health))
         self._check_limits()
         self.waiting = time.perf_counter()
 
@@ -233,23 +231,18 @@ class _Loop:
         self.last_decision = now
 
     def _tell_trouble(self) -> None:
+        if self.capture.has_come and not self.is_introduced:
+            # Before its first frame is shown or recorded.
+            self.is_introduced, self.trouble, self.out.monitor.status = True, "", ""
+            self.out.notify(self.capture.source.describe())
+            if self.out.recorder is not None:
+                self.out.recorder.set_default_fps(self.capture.source.fps)
         if self.capture.trouble == self.trouble:
             return
         self.trouble = self.out.monitor.status = self.capture.trouble
         self.out.notify(self.trouble or f"{self.capture.source.name} is back.")
         if self.trouble and self.out.window is not None and self.last_drawn is not None:
             self.out.window.show(banner(self.last_drawn, self.trouble))
-
-    def _look_at_board(self, now: float) -> None:
-        """Once a second at most; what slows the board down is told when it begins, each kind once."""
-        if now < self.health_until:
-            return
-        health, self.health_until = read_health(), now + HEALTH_SECONDS
-        self.out.monitor.health = health
-        new = set(health.throttling.now if health.throttling else ()) - self.throttled
-        if new:
-            self.throttled |= new
-            self.out.notify(f"The board slows down: {', '.join(sorted(new))}. Check power supply and cooling.")
 
     def _show(self, frame: Frame, result: Result, verdict: Verdict, hud: Hud, right: int | None) -> None:
         recorder, window = self.out.recorder, self.out.window
@@ -268,10 +261,9 @@ class _Loop:
         self.stages["draw"].add(time.perf_counter() - start)
 
     def _check_limits(self) -> None:
-        frames, seconds = self.limits.frames, self.limits.seconds
-        if frames is not None and self.inferred >= frames:
+        if self.limits.frames is not None and self.inferred >= self.limits.frames:
             self.ended = self.ended or "limit"
-        if seconds is not None and time.monotonic() - self.start >= seconds:
+        if self.limits.seconds is not None and time.monotonic() - self.start >= self.limits.seconds:
             self.ended = self.ended or "limit"
 
     def _stats(self) -> CameraStats:
@@ -294,6 +286,6 @@ class _Loop:
             correct=self.correct,
             stages={name: histogram.summary() for name, histogram in self.stages.items()},
             health=read_health(),
-            throttled=tuple(sorted(self.throttled)),
+            throttled=tuple(sorted(self.watch.throttled)),
             notes=tuple(self.capture.notes),
         )

@@ -11,7 +11,7 @@ import click
 
 if TYPE_CHECKING:
     from edgekit.bundle import Bundle
-    from edgekit_deploy.outputs.recorder import Recorder
+    from edgekit_deploy.camera_outputs import Outputs
     from edgekit_deploy.smoothing import Decider
     from edgekit_deploy.sources import SourceOptions
     from edgekit_deploy.stats import CameraStats
@@ -46,7 +46,11 @@ def _threads(_context: click.Context, _parameter: click.Parameter, value: str) -
 @click.option("--fps", type=float, help="Ask the camera for this rate.")
 @click.option("--format", "fourcc", metavar="CODE", help="Ask a V4L2 camera for a pixel format: MJPG, YUYV.")
 @click.option("--fast", is_flag=True, help="Every frame of a video file or of stdin, as fast as it can be classified.")
-@click.option("--reconnect/--no-reconnect", default=True, help="Open a camera that was lost anew.")
+@click.option(
+    "--reconnect/--no-reconnect",
+    default=True,
+    help="Wait for a camera that was lost, or is not there yet; or exit (3).",
+)
 @click.option("--threads", default="auto", callback=_threads, metavar="auto|N", help="auto: tried at the start.")
 @click.option(
     "--smoothing", type=float, help="Seconds to average over; 0: each frame for itself.  [default: 0.3 if in real time]"
@@ -90,8 +94,8 @@ def command(model: Path, source: str, **options: Any) -> int:
     """Classify a camera, a video or a folder live with MODEL.
 
     A capture thread keeps only the newest frame, so a decision is never about an old one; frames that came and went
-    meanwhile are counted as dropped. A camera that is lost is opened anew. The answer is smoothed over time, and may
-    be that nothing is sure. At the end: frame rate, drops, latency per stage, temperature and memory.
+    meanwhile are counted as dropped. A camera that is lost, or not there yet, is waited for. The answer is smoothed
+    over time, and may be that nothing is sure. At the end: frame rate, drops, latency per stage, temperature, memory.
 
     \b
     Examples:
@@ -167,9 +171,9 @@ def _run(model: Path, source: str, options: dict[str, Any], on_ready: Callable[[
         except SourceLost as lost:
             stack.close()
             if lost.stats is not None and lost.stats.captured:
-                _report(_completed(lost.stats, outputs.recorder, choice), json_path, jsonl == STDOUT)
+                _report(_completed(lost.stats, outputs, choice), json_path, jsonl == STDOUT)
             raise
-    _report(_completed(stats, outputs.recorder, choice), json_path, jsonl == STDOUT)
+    _report(_completed(stats, outputs, choice), json_path, jsonl == STDOUT)
     return EXIT_CODES.get(stats.ended, 0)
 
 
@@ -229,11 +233,12 @@ def _check_different(source: str, options: dict[str, Any]) -> None:
             raise InputError(f"{name} must be another file than {other}, got {path} for both.")
 
 
-def _completed(stats: CameraStats, recorder: Recorder | None, choice: ThreadChoice) -> CameraStats:
-    """The measurements, with how the threads were chosen and what only the closed recorder knows."""
+def _completed(stats: CameraStats, outputs: Outputs, choice: ThreadChoice) -> CameraStats:
+    """The measurements, with how the threads were chosen and what only the closed outputs know."""
     import dataclasses
 
     tried = (f"fastest with {choice}",) if choice.medians else ()
+    stats, recorder = dataclasses.replace(stats, lines_lost=outputs.lines_lost), outputs.recorder
     if recorder is None:
         return dataclasses.replace(stats, notes=(*tried, *stats.notes))
     problem = (recorder.problem,) if recorder.problem else ()

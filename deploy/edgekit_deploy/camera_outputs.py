@@ -11,6 +11,7 @@ from edgekit.card import Card
 from edgekit_deploy.camera import Decision, Monitor
 from edgekit_deploy.outputs.line_stream import STDOUT
 from edgekit_deploy.outputs.status_line import StatusLine, tell
+from edgekit_deploy.outputs.together import Together
 from edgekit_deploy.signals import StopSignals
 from edgekit_deploy.smoothing import Decider
 
@@ -73,6 +74,11 @@ class Outputs:
         if self._log is not None and self._log.is_closed:
             self._signals.ask("output closed")
 
+    @property
+    def lines_lost(self) -> int:
+        """Decisions that stand in no line of --jsonl; final once closed."""
+        return self._log.lost if self._log else 0
+
     def _open(self, stack: contextlib.ExitStack) -> None:
         options = self._options
         if not options["headless"]:
@@ -83,17 +89,18 @@ class Outputs:
             self.recorder = stack.enter_context(Recorder(options["record"], warn=tell))
         if options["jsonl"] != STDOUT:
             self._observers.append(stack.enter_context(StatusLine()).update)
+        together = stack.enter_context(Together())
         if options["jsonl"]:
-            self._log = stack.enter_context(self._open_log(options["jsonl"], options["jsonl_max_mb"]))
+            self._log = together.enter(self._open_log(options["jsonl"], options["jsonl_max_mb"]))
             self._observers.append(self._log.write)
         if options["serve"] is not None:
-            self._observers.append(self._open_page(stack, options["serve"]))
+            self._observers.append(self._open_page(together, options["serve"]))
         if options["mqtt"]:
-            self._observers.append(self._open_mqtt(stack, options["mqtt"]))
+            self._observers.append(self._open_mqtt(together, options["mqtt"]))
         if options["on_change"]:
             from edgekit_deploy.outputs.hook import Hook
 
-            self._observers.append(stack.enter_context(Hook(options["on_change"], warn=tell)).write)
+            self._observers.append(together.enter(Hook(options["on_change"], warn=tell)).write)
 
     def _open_log(self, path: Path, most_mb: float | None) -> DecisionLog:
         from edgekit_deploy.outputs.json_lines import DecisionLog
@@ -107,16 +114,16 @@ class Outputs:
             is_stopping=lambda: bool(self._signals.received),
         )
 
-    def _open_mqtt(self, stack: contextlib.ExitStack, url: str) -> Callable[[Decision], None]:
+    def _open_mqtt(self, together: Together, url: str) -> Callable[[Decision], None]:
         from edgekit_deploy.outputs.mqtt import MqttOutput
         from edgekit_deploy.outputs.mqtt_broker import Broker, topic_name
 
         broker = Broker.parse(url, authority=self._options["mqtt_ca"])
         name = topic_name(self._options["mqtt_name"] or "")
         output = MqttOutput(broker, name, model=self._card.name, warn=tell)
-        return stack.enter_context(output).write
+        return together.enter(output).write
 
-    def _open_page(self, stack: contextlib.ExitStack, address: str) -> Callable[[Decision], None]:
+    def _open_page(self, together: Together, address: str) -> Callable[[Decision], None]:
         from edgekit_deploy.web.address import Address, read_token
         from edgekit_deploy.web.feeds import Feeds, ReportBounds
         from edgekit_deploy.web.page import WebPage
@@ -135,7 +142,7 @@ class Outputs:
             hosts=self._options["serve_host"],
             warn=tell,
         )
-        stack.enter_context(page)
+        together.enter(page)
         tell(f"Watch at {page.url}")
 
         def observe(decision: Decision) -> None:

@@ -1,10 +1,12 @@
 """The capture thread: reads a source into a mailbox, so that inference never waits behind old frames.
 
-A live source that is lost, or hangs, is opened anew in another thread, with growing pauses, for as long as it takes.
+A live source that is lost, hangs, or is not there yet is opened anew in another thread, with growing pauses, for as
+long as it takes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
 import time
@@ -13,7 +15,7 @@ from typing import Self
 
 from edgekit.errors import EdgekitError
 from edgekit_deploy.mailbox import Mailbox
-from edgekit_deploy.sources.frames import Frame, Source, SourceLost
+from edgekit_deploy.sources.frames import Frame, Source, SourceLost, SourceRefused
 
 # A live source that gives no frame for so long hangs; one slower than a frame in two seconds gets three periods.
 HANG_SECONDS = 2.0
@@ -22,12 +24,14 @@ HANG_PERIODS = 3.0
 OPEN_SECONDS = 10.0
 # Pauses before one attempt and the next; the last one for ever.
 PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
-JOIN_SECONDS = 3.0
+# Longer than a read that gives up by itself.
+JOIN_SECONDS = 1.9
 # Threads that hang in a driver cannot be ended; while there are so many, no new one is started.
 MOST_STUCK_THREADS = 4
 # A source that came back has to last so long before the next pause is a short one again.
 STEADY_SECONDS = 5.0
 MOST_NOTES = 50
+NOT_WAITING = "--no-reconnect: an error instead"
 
 
 class Session:
@@ -39,13 +43,14 @@ class Session:
         source: What is read.
         lost: Why it ended, once it did so in a way that another session may mend.
         frames: How many it delivered.
+        skipped: How many were missing between them, because nobody could read them.
         next_index: One more than the last frame's.
     """
 
     def __init__(self, source: Source, capture: Capture, is_open: bool, first_index: int) -> None:
         self.source = source
         self.lost: SourceLost | None = None
-        self.frames = 0
+        self.frames = self.skipped = 0
         self.next_index = first_index
         self._first_index = first_index
         self._capture, self._is_open, self._is_left = capture, is_open, False
@@ -92,6 +97,7 @@ class Session:
         # After the wait for a place, which is the loop's time and not the source's.
         self._sign_of_life = time.monotonic()
         self.frames += 1
+        self.skipped += frame.index - self.next_index
         self.next_index = frame.index + 1
         return is_wanted
 
@@ -103,12 +109,14 @@ class Capture:
 
     Args:
         source: Not yet entered.
-        reopen: Gives the source anew after a loss, not yet entered; None: a loss is the end.
+        reopen: Gives the source anew after a loss, not yet entered; None: a loss is the end, and so is a source that is
+            not there at the start.
 
     Attributes:
         mailbox: Where the frames go.
         start: time.monotonic() seconds of the first opening.
         reconnects: How often the source was lost and came back.
+        has_come: The source was there at the start, or has come since.
         trouble: Why there are no frames at the moment, in a line; "" while all is well.
     """
 
@@ -116,25 +124,42 @@ class Capture:
         self.mailbox = Mailbox(source.lossless)
         self.start = time.monotonic()
         self.reconnects = 0
+        self.has_come = False
         self.trouble = ""
         self._reopen = reopen
         self._failures, self._back_since = 0, self.start
         self._next_try: float | None = None
         self._stuck: list[threading.Thread] = []
         self._old_notes: list[str] = []
+        self._old_skipped = 0
         self._session = Session(source, self, is_open=True, first_index=0)
 
     def __enter__(self) -> Self:
-        """Open the source (its errors are raised here) and start reading."""
-        self.source.__enter__()
-        self.start = time.monotonic()
-        self._session.start()
+        """Open the source and start reading; wait for one that can come and go, if there is a `reopen`.
+
+        Raises:
+            SourceLost: It is not there, and not waited for.
+            Whatever else it fails with.
+        """
+        try:
+            self.source.__enter__()
+        except SourceLost as lost:
+            with contextlib.suppress(Exception):
+                self.source.__exit__(None, None, None)
+            if self._reopen is None or not self.source.is_live or isinstance(lost, SourceRefused):
+                raise
+            self.start = time.monotonic()
+            self._lose(lost, self.start)
+        else:
+            self.has_come, self.start = True, time.monotonic()
+            self._session.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
         """Stop reading; afterwards `counts` no longer changes and captured = taken + dropped."""
         self.mailbox.close_reader()
-        self._session.thread.join(JOIN_SECONDS)
+        if self._session.thread.ident is not None:
+            self._session.thread.join(JOIN_SECONDS)
 
     def get(self, timeout: float) -> Frame | None:
         """As `Mailbox.get`, and the place where a lost source is noticed and opened anew.
@@ -144,7 +169,11 @@ class Capture:
             Whatever else the thread failed with.
         """
         self._look_after(time.monotonic())
-        return self.mailbox.get(timeout)
+        frame = self.mailbox.get(timeout)
+        if frame is not None:
+            # Before the loop works on the first frame, it is told what it comes from.
+            self._welcome(time.monotonic())
+        return frame
 
     @property
     def source(self) -> Source:
@@ -154,7 +183,15 @@ class Capture:
     @property
     def notes(self) -> list[str]:
         """The notes of all sources so far; of very many the first."""
+        return [*self._notes(), *self._skipped()]
+
+    def _notes(self) -> list[str]:
         return list(dict.fromkeys([*self._old_notes, *self.source.notes]))[:MOST_NOTES]
+
+    def _skipped(self) -> list[str]:
+        """Files and folders tell themselves which."""
+        count = self._old_skipped + self._session.skipped
+        return [f"{self.source.name}: {count} pictures could not be read."] if count and self.source.is_live else []
 
     @property
     def is_over(self) -> bool:
@@ -175,9 +212,7 @@ class Capture:
 
     def _look_after(self, now: float) -> None:
         session = self._session
-        if self.trouble and session.frames and self._next_try is None:
-            self.trouble, self._back_since = "", now
-            self.reconnects += 1
+        self._welcome(now)
         if not self.trouble and now - self._back_since > STEADY_SECONDS:
             self._failures = 0
         if self._next_try is not None:
@@ -190,13 +225,21 @@ class Capture:
             self._stuck.append(session.thread)
             self._lose(_hung(session.source), now)
 
+    def _welcome(self, now: float) -> None:
+        """Notice that the source has come, or come back."""
+        if self.trouble and self._session.frames and self._next_try is None:
+            self.trouble, self._back_since = "", now
+            self.reconnects += self.has_come
+            self.has_come = True
+
     def _lose(self, lost: SourceLost, now: float) -> None:
         if self._reopen is None:
             raise lost
         pause = PAUSES[min(self._failures, len(PAUSES) - 1)]
         self._failures += 1
         self._next_try = now + pause
-        self.trouble = f"{lost.message} Trying again."
+        # Who typed something wrong should see it at once, and how to fix it.
+        self.trouble = f"{lost.message} Trying again." if self.has_come else f"{lost} Waiting for it ({NOT_WAITING})."
 
     def _try_again(self, now: float) -> None:
         self._stuck = [thread for thread in self._stuck if thread.is_alive()]
@@ -211,7 +254,8 @@ class Capture:
         except EdgekitError as error:  # a path that leads nowhere while the camera is unplugged
             self._lose(SourceLost(error.message), now)
             return
-        self._old_notes = self.notes
+        self._old_notes = self._notes()
+        self._old_skipped += self._session.skipped
         self._session = Session(source, self, is_open=False, first_index=self._session.next_index)
         self._session.start()
 

@@ -43,6 +43,7 @@ class CameraStats:
         throttled: What slowed the board down meanwhile.
         recorded: Frames in the recording.
         recording_dropped: Frames that came faster than the recorder could encode.
+        lines_lost: Decisions that stand in no line of JSON.
         notes: Things worth telling, a line each.
     """
 
@@ -62,6 +63,7 @@ class CameraStats:
     throttled: tuple[str, ...]
     recorded: int = 0
     recording_dropped: int = 0
+    lines_lost: int = 0
     notes: tuple[str, ...] = field(default=())
 
     @property
@@ -102,6 +104,8 @@ class CameraStats:
             lines.append(f"accuracy {100 * self.accuracy:.2f} % ({self.correct} of {self.judged} frames)")
         if self.recorded:
             lines.append(f"{self.recorded} frames recorded, {self.recording_dropped} dropped by the recorder")
+        if self.lines_lost:
+            lines.append(f"{self.lines_lost} lines of JSON are missing")
         if board := self._board():
             lines.append(board)
         return [*lines, *self.notes]

@@ -43,7 +43,7 @@ def decision(index: int, image: np.ndarray | None = None, threshold: float = 0.0
     decider = Decider(classifier().card.labels, Rules(threshold=threshold))
     verdict = decider.update(classifier().probabilities(), frame.timestamp)
     hud = Hud(30.0, 5.0 + index % 7, index // 2)
-    return Decision(frame, result, verdict, None, hud, index + 1, None, Health())
+    return Decision(frame, result, verdict, threshold, None, hud, index + 1, None, Health())
 
 
 @contextmanager

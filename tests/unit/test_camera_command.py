@@ -117,14 +117,15 @@ def test_bad_input_is_one_line_and_exit_2(files, tmp_path):
 
 
 def test_missing_camera_is_one_line_and_exit_3(files):
-    line = one_line(edgekit(files, "camera", "model.tflite", "--source", "63", "--headless"), 3)
+    line = one_line(edgekit(files, "camera", "model.tflite", "--source", "63", "--headless", "--no-reconnect"), 3)
     assert "libcamera" in line
 
 
 def test_missing_camera_makes_no_table_and_no_measurements(files, tmp_path):
     stats, lines = tmp_path / "stats.json", tmp_path / "lines.jsonl"
     done = edgekit(
-        files, "camera", "model.tflite", "--source", "63", "--headless", "--json", stats, "--jsonl", lines
+        files, "camera", "model.tflite", "--source", "63", "--headless", "--json", stats, "--jsonl", lines,
+        "--no-reconnect",
     )  # fmt: skip
     one_line(done, 3)
     assert done.stdout == ""

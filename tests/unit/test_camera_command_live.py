@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 from support.camera_process import COLOURS, EDGEKIT, edgekit, environment, make_files, one_line
+from support.clips import read_clip
 from support.streams import MjpegServer
 
 
@@ -61,6 +62,44 @@ def test_a_network_camera_with_every_fault_one_after_the_other(files, tmp_path):
     assert plain["captured"] == plain["inferred"] + plain["dropped"]
     frames = [json.loads(line)["frame"] for line in lines.read_text().splitlines()]
     assert frames == sorted(set(frames))
+
+
+def test_a_network_camera_that_comes_later_is_waited_for(files, tmp_path):
+    """Nobody listens at first: the reason is told at once; then the server comes, and its frames are classified."""
+    server = MjpegServer(lambda index: np.full((48, 64, 3), COLOURS[0], np.uint8))
+    with server:
+        url = server.url()
+        server.kill()
+        command = [*EDGEKIT, "camera", "model.tflite", "--source", url, "--headless", "--max-frames", "20"]
+        command += ["--threads", "1", "--record", str(tmp_path / "out.mp4")]
+        with subprocess.Popen(command, cwd=files, env=environment(), stderr=subprocess.PIPE, text=True) as process:
+            told = process.stderr.readline()
+            assert "connection refused" in told and "Waiting for it" in told and "--no-reconnect" in told
+            server.start()
+            told = process.communicate(timeout=30)[1]
+    assert process.returncode == 0, told
+    assert f"{url}: MJPEG over HTTP" in told and "is back" not in told
+    assert len(read_clip(tmp_path / "out.mp4")[0]) >= 1
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)], ids=["SIGINT", "SIGTERM"])
+def test_waiting_for_a_camera_can_be_ended(files, tmp_path, number, code):
+    stats = tmp_path / "stats.json"
+    command = [*EDGEKIT, "camera", "model.tflite", "--source", "63", "--headless", "--json", str(stats)]
+    with subprocess.Popen(command, cwd=files, env=environment(), stderr=subprocess.PIPE, text=True) as process:
+        told = next(line for line in process.stderr if "Waiting for it" in line)
+        assert "camera 63 must open" in told and "libcamera" in told
+        process.send_signal(number)
+        process.communicate(timeout=20)
+    assert process.returncode == code
+    plain = json.loads(stats.read_text())
+    assert (plain["captured"], plain["inferred"], plain["dropped"], plain["ended"]) == (0, 0, 0, number.name)
+
+
+def test_a_server_that_says_no_is_not_waited_for(files):
+    with MjpegServer(lambda index: COLOURS[0], status=404) as server:
+        line = one_line(edgekit(files, "camera", "model.tflite", "--source", server.url(), "--headless"), 3)
+    assert "HTTP 404" in line and "Check path" in line
 
 
 def test_answers_are_smoothed_in_real_time_and_each_frame_its_own_where_all_count(files, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from edgekit.errors import InputError
 from edgekit_deploy import capture as capture_module
 from edgekit_deploy.capture import Capture
-from edgekit_deploy.sources.frames import Frame, SourceLost
+from edgekit_deploy.sources.frames import Frame, SourceLost, SourceRefused
 
 PICTURE = np.zeros((4, 4, 3), np.uint8)
 
@@ -124,6 +124,36 @@ def test_attempts_that_fail_are_followed_by_others():
     assert len(frames) == 5 and len(cameras.given) == 5
     # Four openings, but the camera was away once.
     assert capture.reconnects == 1
+
+
+def test_a_camera_that_is_not_there_yet_is_waited_for():
+    refused = [lost(early=True)]
+    cameras = Cameras(refused, refused, STEADY)
+    frames, troubles, capture = read(cameras, 5)
+    assert len(frames) == 5 and len(cameras.given) == 3
+    # The first reason, once; then it is there, which is no return.
+    assert len(troubles) == 2 and troubles[1] == ""
+    assert "camera must keep delivering" in troubles[0] and "Waiting for it" in troubles[0]
+    assert capture.reconnects == 0 and frames[0].index == 0
+    # What failed to open was let go of all the same.
+    assert all(camera.closed for camera in cameras.given)
+
+
+def test_nobody_waits_where_waiting_does_not_help():
+    class Refusing(Camera):
+        def __enter__(self):
+            raise SourceRefused("camera must answer with video, got HTTP 401.")
+
+    class File(Camera):
+        is_live = False
+
+    gone = [lost(early=True)]
+    for source, reopen in (
+        (Refusing([], None), Cameras(STEADY)), (File(gone, None), Cameras(STEADY)), (Camera(gone, None), None),
+    ):  # fmt: skip
+        with pytest.raises(SourceLost, match="camera must"), Capture(source, reopen):
+            pass
+        assert source.closed == 1
 
 
 def test_an_opening_that_hangs_is_given_up():

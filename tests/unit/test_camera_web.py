@@ -131,8 +131,8 @@ def test_before_the_first_frame():
 
 def test_wrong_saves_the_frame_that_was_seen(tmp_path):
     folder = tmp_path / "wrong"
-    with page(reports=ReportBounds(folder, free_bytes=0), threshold=0.25) as running, Viewer(running) as viewer:
-        running.publish(decision(4))
+    with page(reports=ReportBounds(folder, free_bytes=0), threshold=0.75) as running, Viewer(running) as viewer:
+        running.publish(decision(4, threshold=0.25))
         viewer.picture_of(4)
         # The loop is further by the time that a finger comes down.
         running.publish(decision(5))
@@ -160,8 +160,8 @@ def test_wrong_saves_the_frame_that_was_seen(tmp_path):
 @pytest.mark.parametrize("label", [None, "blue"])
 def test_a_report_tells_the_answer_and_the_guesses_apart(tmp_path, label):
     verdict = Verdict(label and tiny_model.COLOURS.index(label), label, 0.123456789)
-    with page(reports=ReportBounds(tmp_path, free_bytes=0), threshold=0.75) as running:
-        seen = dataclasses.replace(decision(1), verdict=verdict)
+    with page(reports=ReportBounds(tmp_path, free_bytes=0)) as running:
+        seen = dataclasses.replace(decision(1, threshold=0.75), verdict=verdict)
         running.publish(seen)
         saved = client(running).post("/wrong", "frame=1").json["saved"]
     plain = json.loads((tmp_path / saved).with_suffix(".json").read_text())

@@ -61,7 +61,9 @@ def test_keys_and_close_button(monkeypatch, key, visible, goes_on):
 def decision(accuracy=None) -> Decision:
     result = Result((Guess(0, "cat [x]", 0.876, 9),), Timings(0.0, 0.0, 0.0))
     verdict = Verdict(0, result.label, result.probability)
-    return Decision(Frame(PICTURE, 0.0, 7, 0.2), result, verdict, None, Hud(29.97, 12.34, 3), 42, accuracy, Health())
+    return Decision(
+        Frame(PICTURE, 0.0, 7, 0.2), result, verdict, 0.3, None, Hud(29.97, 12.34, 3), 42, accuracy, Health()
+    )
 
 
 def test_line_tells_answer_and_figures():

@@ -76,12 +76,9 @@ def test_truncated_avi_ends_early_with_a_note(tmp_path):
     path = write_clip(tmp_path / "clip.avi", colour_pictures([RED], 30))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     source = VideoSource(path, fast=True)
-    try:
-        frames = frames_of(source)
-    except InputError:
-        return  # OpenCV refuses the file altogether: clear, too
+    frames = frames_of(source)
     assert 0 < len(frames) < 30
-    assert len(source.notes) <= 1
+    assert source.notes == [f"{path} ended after {len(frames)} of 30 frames: it may be truncated."]
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x00" * 5000, b"\x89PNG\r\n\x1a\n" + b"\x00" * 50])

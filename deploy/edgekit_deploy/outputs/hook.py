@@ -17,8 +17,8 @@ from edgekit_deploy.outputs.decided import Change, Changes, Decided
 
 LIMIT_SECONDS = 10.0
 # What a command may still take when the run ends, before it is killed.
-CLOSE_SECONDS = 3.0
-KILLED_SECONDS = 1.0
+CLOSE_SECONDS = 1.5
+KILLED_SECONDS = 0.5
 
 
 class Hook:

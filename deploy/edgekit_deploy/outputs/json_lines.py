@@ -24,7 +24,7 @@ FLUSH_SECONDS = 1.0
 # Lines that wait for a disk that is slow or full: half a minute of 120 frames a second, a few MB.
 MOST_WAITING = 4096
 # How long the loop of a source whose every frame counts waits for a disk that hangs.
-PATIENCE_SECONDS = 4.0
+PATIENCE_SECONDS = 2.0
 LEAST_BYTES = 1024
 
 

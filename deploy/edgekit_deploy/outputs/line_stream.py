@@ -16,7 +16,7 @@ from edgekit_deploy.outputs.background import Trouble
 STDOUT = Path("-")
 POLL_SECONDS = 0.1
 # How long a reader that does not read may still hold up the end of the run.
-GRACE_SECONDS = 2.0
+GRACE_SECONDS = 0.5
 
 
 class LineStream:

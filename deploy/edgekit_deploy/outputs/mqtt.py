@@ -30,7 +30,7 @@ KEEP_ALIVE_SECONDS = 15
 RECONNECT_SECONDS = (1, 30)
 # How often the probability of an answer that stays is brought up to date.
 REFRESH_SECONDS = 10.0
-CLOSE_SECONDS = 3.0
+CLOSE_SECONDS = 2.0
 ONLINE, OFFLINE = "online", "offline"
 # Home Assistant takes no longer states; None becomes "None", which it shows as unknown.
 STATE_TEMPLATE = "{{ (value_json.label | string)[:255] }}"

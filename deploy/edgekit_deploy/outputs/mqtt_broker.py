@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from edgekit.errors import InputError
 
@@ -61,21 +61,11 @@ class Broker:
         EDGEKIT_MQTT_PASSWORD, which is better: a command line can be read by every user of the machine.
 
         Raises:
-            InputError: Another URL. The message does not repeat it, for it may hold a password.
+            InputError: Another URL. The message names the part that is wrong, but does not repeat it: it may hold a
+                password.
         """
-        try:
-            parts = urlsplit(url)
-            host, port = parts.hostname, parts.port
-            # What paho's thread would stumble over.
-            (host or "").encode("idna")
-        except ValueError:
-            parts, host, port = urlsplit(""), None, None
+        parts, host, port = _split(url)
         base = unquote(parts.path).strip("/") or "edgekit"
-        if parts.scheme not in PORTS or not host or port == 0 or parts.query or parts.fragment:
-            raise InputError(
-                "--mqtt must be mqtt://host, mqtts://host, or longer: mqtt://user@host:1883/base; got another text.",
-                f"Characters such as / or @ in a name must be percent-encoded; the password is best in {PASSWORD}.",
-            )
         for topic in (base, discovery):
             if FORBIDDEN.search(topic) or not topic:
                 raise InputError(f"An MQTT topic must hold no +, # or control characters, got {topic!r}.")
@@ -84,7 +74,7 @@ class Broker:
         if password is not None and user is None:
             raise InputError("The MQTT broker's password must come with a user, got none.", f"Set {USER}.")
         is_encrypted = parts.scheme == "mqtts"
-        return cls(host, port or PORTS[parts.scheme], is_encrypted, user, password, base, discovery, authority)
+        return cls(host, port, is_encrypted, user, password, base, discovery, authority)
 
     def tls_context(self) -> ssl.SSLContext:
         """What to trust.
@@ -96,6 +86,43 @@ class Broker:
             return ssl.create_default_context(cafile=self.authority)
         except (OSError, ssl.SSLError) as error:
             raise InputError(f"{self.authority} must hold certificates (PEM), got: {error}.") from error
+
+
+def _split(url: str) -> tuple[SplitResult, str, int]:
+    """The parts of the URL, its host and its port.
+
+    Raises:
+        InputError: Something else.
+    """
+    scheme, separator, _ = url.partition("://")
+    if not separator or scheme.lower() not in PORTS:
+        raise _wrong("begin with mqtt:// or mqtts://", "another beginning")
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        # What paho's thread would stumble over.
+        host.encode("idna")
+    except ValueError:
+        raise _wrong("name a host as DNS knows them, or [an IPv6 address]", "something else before the port") from None
+    try:
+        port = PORTS[parts.scheme] if parts.port is None else parts.port
+    except ValueError:
+        port = 0
+    if not port:
+        raise _wrong("have a port of 1 to 65535 or none", "something else after the host's colon")
+    if not host:
+        raise _wrong("name a host", "none")
+    if parts.query or parts.fragment:
+        raise _wrong("end with the first part of the topics", "a ? or # and more")
+    return parts, host, port
+
+
+def _wrong(what: str, got: str) -> InputError:
+    return InputError(
+        f"--mqtt must {what}, got {got}.",
+        "The form is mqtt://user@host:1883/base; / @ : # ? in a name or password must be written %2F %40 %3A %23 %3F, "
+        f"and the password is best in {PASSWORD}.",
+    )
 
 
 def topic_name(name: str = "") -> str:

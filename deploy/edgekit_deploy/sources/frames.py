@@ -27,6 +27,10 @@ class SourceLost(MissingError):
     stats: Any = None
 
 
+class SourceRefused(SourceLost):
+    """Something is there and says no (a wrong path or password): at the start, waiting for it would not help."""
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """One picture.

@@ -8,7 +8,7 @@ from typing import Self
 
 import cv2
 
-from edgekit_deploy.sources.frames import Frame, SourceLost
+from edgekit_deploy.sources.frames import Frame, SourceLost, SourceRefused
 from edgekit_deploy.sources.masking import masked
 from edgekit_deploy.sources.reading import OPEN_SECONDS, CaptureSource, open_quietly, read_live, timeouts
 
@@ -34,6 +34,7 @@ class NetworkSource(CaptureSource):
 
         Raises:
             SourceLost: Nobody answers, or not with video, within OPEN_SECONDS.
+            SourceRefused: The server says that the request is wrong.
         """
         from edgekit_deploy.sources import mjpeg, reaching  # they import half of the standard library's network
 
@@ -45,8 +46,9 @@ class NetworkSource(CaptureSource):
                 reaching.knock(self._url)
         except (OSError, ValueError) as error:
             reason, remedy = reaching.explain(error)
+            kind = SourceRefused if reaching.is_refusal(error) else SourceLost
             # Not chained, and masked: the cause may quote the URL.
-            raise SourceLost(f"{self.name} must answer with video, got {masked(reason)}.", remedy) from None
+            raise kind(f"{self.name} must answer with video, got {masked(reason)}.", remedy) from None
         return self
 
     def _open_with_ffmpeg(self) -> bool:

@@ -31,6 +31,13 @@ def knock(url: str) -> None:
     raise OSError("nothing")
 
 
+def is_refusal(error: Exception) -> bool:
+    """The URL is wrong, or the server says so (HTTP 400 to 499): the same again would not help."""
+    if isinstance(error, urllib.error.HTTPError):
+        return 400 <= error.code < 500
+    return isinstance(error, ValueError)
+
+
 def explain(error: Exception) -> tuple[str, str]:
     """What is wrong, and what to do about it."""
     reason = getattr(error, "reason", error)

@@ -204,7 +204,7 @@ class _Pages:
         if isinstance(decision, Response):
             return decision
         try:
-            name = await self._hub.work(self._parts.reports.save, decision, self._hub.threshold)
+            name = await self._hub.work(self._parts.reports.save, decision)
         except EdgekitError as error:
             self._log.tell("/wrong", error, str(error))
             return PlainTextResponse(f"{error}\n", 507 if isinstance(error, FullError) else 500)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from edgekit_deploy.web.hub import Hub
 
 START_SECONDS = 30.0
-STOP_SECONDS = 5.0
+STOP_SECONDS = 2.0
 MOST_HEAD_BYTES = 16 * 1024
 
 

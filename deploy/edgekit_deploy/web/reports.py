@@ -33,7 +33,7 @@ class Reports:
         self._bounds, self._model = bounds, model
         check_writable(bounds.folder / "report.json")
 
-    def save(self, decision: Decision, threshold: float) -> str:
+    def save(self, decision: Decision) -> str:
         """Save one frame; gives the name of the picture. Pressing twice for one frame saves it once.
 
         Raises:
@@ -41,7 +41,7 @@ class Reports:
             InputError: The folder cannot be written.
         """
         jpeg = snapshot_jpeg(decision)
-        text = json.dumps(self._plain(decision, threshold), indent=1, ensure_ascii=False) + "\n"
+        text = json.dumps(self._plain(decision), indent=1, ensure_ascii=False) + "\n"
         folder = self._bounds.folder
         earlier = next(folder.glob(f"*-{decision.frame.index}.jpg"), None)
         if earlier is not None and earlier.read_bytes() == jpeg:
@@ -63,7 +63,7 @@ class Reports:
         if shutil.disk_usage(bounds.folder).free - more < bounds.free_bytes:
             raise FullError(f"The disk of {bounds.folder} must have {bounds.free_bytes >> 20} MiB free.")
 
-    def _plain(self, decision: Decision, threshold: float) -> dict[str, Any]:
+    def _plain(self, decision: Decision) -> dict[str, Any]:
         """What is known of the frame: for whoever labels it later."""
         frame, result, verdict = decision.frame, decision.result, decision.verdict
         return {
@@ -74,7 +74,8 @@ class Reports:
             "probability": round(verdict.probability, 6),
             # Of this frame alone; the answer is smoothed.
             "top": [[guess.label, round(guess.probability, 6)] for guess in result.top],
-            "threshold": threshold,
+            # Of the decision: the slider may stand elsewhere by now.
+            "threshold": decision.threshold,
             "frame": frame.index,
             "media_time": round(frame.media_time, 3),
             **({"name": frame.name} if frame.name else {}),

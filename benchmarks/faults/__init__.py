@@ -1,0 +1,1 @@
+"""Faults planted in a running `edgekit camera`, for benchmarks/camera_faults.py."""
