@@ -9,7 +9,7 @@ from support.clips import colour_pictures, read_clip, write_clip
 from edgekit_deploy.camera import run_camera
 from edgekit_deploy.classifier import Classifier
 from edgekit_deploy.outputs.recorder import Recorder
-from edgekit_deploy.sources import VideoSource
+from edgekit_deploy.sources.video import VideoSource
 from edgekit_deploy.truth import Truth
 
 COLOURS = [tiny_model.BGR[name] for name in tiny_model.COLOURS]
