@@ -101,13 +101,13 @@ def plant_one(fault: str, missing: str, plant: Callable[[Path], Outcome]) -> Row
         console.print(f"{fault}: not run: {missing}", markup=False)
         return Row(fault, missing=missing)
     start = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="edgekit-faults-") as name:
+    with tempfile.TemporaryDirectory(prefix="edgekit-faults-", ignore_cleanup_errors=True) as name:
         folder = furnish(Path(name))
         try:
             outcome = plant(folder)
             row = Row(fault, Outcome(**asdict(outcome) | {"line": _tidy(outcome.line, name)}))
-        except EdgekitError as error:
-            row = Row(fault, problem=_tidy(error.message, name, 400))
+        except (EdgekitError, AssertionError, OSError) as error:  # of the watching too: it was not seen to survive
+            row = Row(fault, problem=_tidy(str(error), name, 400))
     console.print(f"{fault}: {row.problem or 'survived'} ({time.monotonic() - start:.0f} s)", markup=False)
     return row
 
@@ -138,6 +138,7 @@ def _missing() -> dict[str, str]:
     return {
         **({} if has_rtsp else {sources.RTSP: f"apt-get install {packages}"}),
         **({} if has_broker else {surroundings.MOSQUITTO: "apt-get install mosquitto"}),
+        **({} if shutil.which("chromium") else {surroundings.CHROMIUM: "apt-get install chromium"}),
         **({} if os.geteuid() == 0 else {surroundings.ROOT: "needs root, to mount a small disk"}),
     }
 

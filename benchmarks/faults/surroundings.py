@@ -9,20 +9,24 @@ import re
 import shutil
 import signal
 import socket
+import subprocess
 import time
+import urllib.request
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
+from support.browser import FLAGS
 from support.mosquitto import Mosquitto
 from support.small_disk import fill, free, small_disk
 
-from benchmarks.faults.run import Failed, Outcome, Run
+from benchmarks.faults.run import PATIENCE, Failed, Outcome, Run
 from benchmarks.faults.sources import WATCHED, Case
 
 DISK_MEGABYTES = 20
 FILM = ("--source", "long.mp4")
 HOUR = 3600.0
+LOOK_SECONDS = 0.5
 MOST_SECONDS_OF_FILM = 60.0
 
 
@@ -106,6 +110,31 @@ def viewers_gone(folder: Path) -> Outcome:
         return run.finish()
 
 
+def browser_killed(folder: Path) -> Outcome:
+    """A real Chromium that shows the page is killed, with all its processes."""
+    with Run(folder, *FILM, *WATCHED, "--serve", "0") as run:
+        url = run.says("Watch at").split()[-1]
+        command = ["chromium", *FLAGS, f"--user-data-dir={folder / 'profile'}", "--remote-debugging-port=0", url]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        with subprocess.Popen(command, start_new_session=True, **quiet) as browser:
+            try:
+                run.wait(lambda: _viewers(url) == 1, "a viewer")
+                run.goes_through(1.0)
+            finally:
+                os.killpg(browser.pid, signal.SIGKILL)
+        run.wait(lambda: _viewers(url) == 0, "no viewer any more")
+        run.goes_through(1.0)
+        return run.finish()
+
+
+def _viewers(url: str) -> int:
+    # The page allows each client a few requests a second.
+    time.sleep(LOOK_SECONDS)
+    with urllib.request.urlopen(f"{url}metrics", timeout=PATIENCE) as answer:
+        found = re.search(r"^edgekit_viewers (\d+)$", answer.read().decode(), re.MULTILINE)
+    return int(found[1]) if found else -1
+
+
 def clock_back(folder: Path) -> Outcome:
     """The time of day jumps back by an hour; the times in the answers must go on rising at their own pace."""
     clock = folder / "clock"
@@ -177,7 +206,7 @@ def write(file: Path, text: str) -> None:
     temporary.replace(file)
 
 
-ROOT, MOSQUITTO = "root", "mosquitto"
+ROOT, MOSQUITTO, CHROMIUM = "root", "mosquitto", "chromium"
 _NO_DISPLAY: Callable[[Path], Outcome] = lambda folder: no_display(folder, "")  # noqa: E731
 CASES: list[Case] = [
     ("full disk while recording", ROOT, full_disk_recording),
@@ -186,6 +215,7 @@ CASES: list[Case] = [
     ("MQTT broker killed and restarted", MOSQUITTO, broker_killed),
     ("MQTT broker not there", "", broker_absent),
     ("five viewers stop reading, then vanish", "", viewers_gone),
+    ("browser that shows the page killed", CHROMIUM, browser_killed),
     ("clock jumps back by an hour", "", clock_back),
     ("model file overwritten, then deleted", "", model_replaced),
     ("no display", "", _NO_DISPLAY),

@@ -26,7 +26,7 @@ def quick(monkeypatch):
 
 
 class Camera:
-    """One opening of a camera that follows a script: "frame", seconds to sleep, an error, "hang", "hang open"."""
+    """One opening of a camera that follows a script: "frame", "bad", seconds to sleep, error, "hang", "hang open"."""
 
     lossless, is_live, fps = False, True, 30.0
 
@@ -45,7 +45,9 @@ class Camera:
         self.closed += 1
 
     def __iter__(self):
-        for index, step in enumerate(self.script):
+        index = -1
+        for step in self.script:
+            index += step in ("frame", "bad")
             if step == "frame":
                 self.delivered += 1
                 yield Frame(PICTURE, time.monotonic(), index, 0.0)
@@ -132,8 +134,7 @@ def test_a_camera_that_is_not_there_yet_is_waited_for():
     frames, troubles, capture = read(cameras, 5)
     assert len(frames) == 5 and len(cameras.given) == 3
     # The first reason, once; then it is there, which is no return.
-    assert len(troubles) == 2 and troubles[1] == ""
-    assert "camera must keep delivering" in troubles[0] and "Waiting for it" in troubles[0]
+    assert troubles == [f"{lost()} Waiting for it ({capture_module.NOT_WAITING}).", ""]
     assert capture.reconnects == 0 and frames[0].index == 0
     # What failed to open was let go of all the same.
     assert all(camera.closed for camera in cameras.given)
@@ -147,10 +148,8 @@ def test_nobody_waits_where_waiting_does_not_help():
     class File(Camera):
         is_live = False
 
-    gone = [lost(early=True)]
-    for source, reopen in (
-        (Refusing([], None), Cameras(STEADY)), (File(gone, None), Cameras(STEADY)), (Camera(gone, None), None),
-    ):  # fmt: skip
+    gone, later = [lost(early=True)], Cameras(STEADY)
+    for source, reopen in ((Refusing([], None), later), (File(gone, None), later), (Camera(gone, None), None)):
         with pytest.raises(SourceLost, match="camera must"), Capture(source, reopen):
             pass
         assert source.closed == 1
@@ -229,6 +228,12 @@ def test_notes_are_told_once():
 
     _, _, capture = read(Noting(["frame", lost()], ["frame", lost()], STEADY), 5)
     assert capture.notes == ["asked for MJPG, granted YUYV."]
+
+
+def test_pictures_that_nobody_could_read_are_counted():
+    script = ["bad", "frame", "bad", "bad", "frame", 0.01, lost()]
+    _, _, capture = read(Cameras(script, script, STEADY), 20)
+    assert capture.notes == ["camera: 6 pictures could not be read."]
 
 
 def test_what_another_opening_cannot_mend_is_the_end():
