@@ -94,7 +94,9 @@ def _stage(run: Run, reference: Run, origin: Run | None, classes: int) -> Stage:
     )
 
 
-def class_groups(ours: Answers, theirs: Answers, targets: NDArray[np.int64], labels: Sequence[str]) -> tuple[Group, ...]:
+def class_groups(
+    ours: Answers, theirs: Answers, targets: NDArray[np.int64], labels: Sequence[str]
+) -> tuple[Group, ...]:
     """One row per class that has images, in the order of `labels`."""
     members = [("", labels[int(index)], targets == index) for index in np.unique(targets)]
     return _groups(ours, theirs, members)
@@ -143,7 +145,9 @@ def _groups(ours: Answers, theirs: Answers, members: Sequence[tuple[str, str, Fl
     )
 
 
-def confusions(ours: Answers, theirs: Answers, targets: NDArray[np.int64], labels: Sequence[str]) -> tuple[Confusion, ...]:
+def confusions(
+    ours: Answers, theirs: Answers, targets: NDArray[np.int64], labels: Sequence[str]
+) -> tuple[Confusion, ...]:
     """Wrong answers whose number changed, the largest change first, at most 100."""
     classes = len(labels)
     cells = [targets * classes + answers.top[:, 0] for answers in (ours, theirs)]
@@ -155,7 +159,10 @@ def confusions(ours: Answers, theirs: Answers, targets: NDArray[np.int64], label
     wrong = [int(i) for i in order if change[i] and places[i] // classes != places[i] % classes]
     return tuple(
         Confusion(
-            labels[int(places[i] // classes)], labels[int(places[i] % classes)], before=int(before[i]), after=int(after[i])
+            labels[int(places[i] // classes)],
+            labels[int(places[i] % classes)],
+            before=int(before[i]),
+            after=int(after[i]),
         )
         for i in wrong[:MOST_CONFUSIONS]
     )

@@ -114,7 +114,9 @@ def build_report(
     flips, rows = examples.find_flips(ours, theirs, targets, comparison.names, labels)
     change, change_labels = analysis.confusion_change(ours, theirs, targets, labels)
     data = _data_facts(data_name, comparison, labels)
-    outcomes = Outcomes(*(baseline.pack(f) for f in (analysis.right(ours), analysis.right(theirs), analysis.agrees(ours, theirs))))
+    outcomes = Outcomes(
+        *(baseline.pack(f) for f in (analysis.right(ours), analysis.right(theirs), analysis.agrees(ours, theirs)))
+    )
     document = Document(
         model=_model_facts(bundle, reference.sha256),
         data=data,

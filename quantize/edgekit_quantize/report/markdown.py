@@ -24,7 +24,11 @@ def to_markdown(document: Document) -> str:
         f"<sub>model `{document.model.file_sha256[:12]}`, images `{document.data.data_sha256[:12]}`, "
         f"edgekit {document.tools.get('edgekit', '')}</sub>"
     )
-    return f"### {escape(document.model.name)} on {escape(document.data.name)}\n\n" + "\n\n".join(filter(None, parts)) + "\n"
+    return (
+        f"### {escape(document.model.name)} on {escape(document.data.name)}\n\n"
+        + "\n\n".join(filter(None, parts))
+        + "\n"
+    )
 
 
 def escape(text: str) -> str:

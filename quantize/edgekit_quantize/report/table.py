@@ -20,7 +20,15 @@ _STYLES = {Outcome.PASSED: "bold green", Outcome.FAILED: "bold red", Outcome.UND
 def summary_table(document: Document) -> Table:
     """One row per stage or file: top-1, drop, latency where it was measured."""
     table = Table(title=f"{escape(document.data.name)}: {document.data.images:,} images")
-    for name in ("", "top-1 %", *(["top-5 %"] if document.has_top5 else []), "drop, points", "size", "p50 ms", "runs on"):
+    for name in (
+        "",
+        "top-1 %",
+        *(["top-5 %"] if document.has_top5 else []),
+        "drop, points",
+        "size",
+        "p50 ms",
+        "runs on",
+    ):
         table.add_column(name, justify="left" if name in ("", "runs on") else "right")
     costs = {row.name: row for row in document.costs.rows}
     for stage in document.stages:

@@ -27,7 +27,9 @@ def badges(document: Document) -> list[tuple[str, str]]:
     shown = [(gate.outcome.value, f"{_limit(gate)}: {_WORDS[gate.outcome]}") for gate in document.gates]
     if document.since is not None:
         worse = plural(len(document.regressions), "regression")
-        shown.append(("failed", f"baseline: {worse}") if document.regressions else ("passed", "baseline: no regression"))
+        shown.append(
+            ("failed", f"baseline: {worse}") if document.regressions else ("passed", "baseline: no regression")
+        )
     return shown or [("", "no gate set")]
 
 
