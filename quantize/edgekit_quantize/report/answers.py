@@ -78,7 +78,7 @@ class Run:
     """One stage or file.
 
     Attributes:
-        role: "reference", "onnx", "float-tflite", "model", "builtin" (the model's file under builtin kernels) or "also".
+        role: "reference", "onnx", "float-tflite", "model", "builtin" (the model under builtin kernels) or "also".
         name: As shown: "float", "ONNX", "float TFLite", "int8", the file's stem for "also".
         format: "float32", "int8" and so on.
         runs_on: Such as "PyTorch 2.13.0" or "ai-edge-litert 2.3.0, XNNPACK".

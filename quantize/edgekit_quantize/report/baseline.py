@@ -120,7 +120,7 @@ def cost_changes(baseline: Document, machine: str, now: CostRow | None) -> tuple
         return ()
     grown = now.size / max(1, old.size) - 1.0
     size = Direction.WORSE if grown > LARGER else Direction.BETTER if grown < -LARGER else Direction.SAME
-    changes = [Change("file size", "bytes", old.size, now.size, None, size)]
+    changes = [Change("file size", "bytes", float(old.size), float(now.size), None, size)]
     is_comparable = baseline.costs.machine == machine and old.threads == now.threads
     if is_comparable and old.p50_ms is not None and now.p50_ms is not None:
         changes.append(Change("latency p50", "ms", old.p50_ms, now.p50_ms, None, _speed(old, now)))
@@ -132,7 +132,7 @@ def _change(what: str, before: Flags, after: Flags) -> Change:
     direction = (
         Direction.WORSE if difference.high < 0.0 else Direction.BETTER if difference.low > 0.0 else Direction.SAME
     )
-    return Change(what, "%", 100.0 * before.mean(), 100.0 * after.mean(), difference, direction)
+    return Change(what, "%", 100.0 * float(before.mean()), 100.0 * float(after.mean()), difference, direction)
 
 
 def _gain(before: Flags, after: Flags) -> Estimate:

@@ -66,13 +66,15 @@ def check_agreement(min_agreement: float) -> None:
 def judge_drop(drop: Estimate, max_drop: float, images: int) -> Gate:
     """Hold the interval of the drop (points) against the limit; it passes when the **upper bound** is within."""
     outcome = _outcome(drop.high <= max_drop, drop.low > max_drop)
-    return Gate(Measure.DROP, max_drop, outcome, _images_needed(drop, max_drop, images, outcome))
+    return Gate(Measure.DROP, float(max_drop), outcome, _images_needed(drop, max_drop, images, outcome))
 
 
 def judge_agreement(agreement: Estimate, min_agreement: float, images: int) -> Gate:
     """Hold the interval of the agreement (percent) against the limit; its **lower bound** must reach it."""
     outcome = _outcome(agreement.low >= min_agreement, agreement.high < min_agreement)
-    return Gate(Measure.AGREEMENT, min_agreement, outcome, _images_needed(agreement, min_agreement, images, outcome))
+    return Gate(
+        Measure.AGREEMENT, float(min_agreement), outcome, _images_needed(agreement, min_agreement, images, outcome)
+    )
 
 
 def round_up(count: float) -> int:

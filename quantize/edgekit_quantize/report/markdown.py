@@ -11,7 +11,7 @@ from edgekit_quantize.report.verdict import change_line, line, sentences, title
 from edgekit_quantize.report.wording import interval, number, operations, p_value, size
 
 _MOST_CLASSES = 5
-_SPECIAL = "\\`*_{}[]<>()#+|~$@&!"
+_SPECIAL = "\\`*_[]<>#|~$&!"
 
 
 def to_markdown(document: Document) -> str:
@@ -32,8 +32,10 @@ def to_markdown(document: Document) -> str:
 
 
 def escape(text: str) -> str:
-    """So that names from outside are text and nothing else: no markup, no link, no mention."""
-    return "".join(f"&#{ord(c)};" if c in _SPECIAL else c for c in text).replace("\n", " ")
+    """So that names from outside are text and nothing else: no markup, and no mention of anyone."""
+    plain = "".join(f"&#{ord(c)};" if c in _SPECIAL else c for c in text)
+    # GitHub looks for @name after it has decoded everything; a word joiner stands between.
+    return " ".join(plain.split()).replace("@", "@\u2060")
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -33,7 +33,7 @@ def summary_table(document: Document) -> Table:
     costs = {row.name: row for row in document.costs.rows}
     for stage in document.stages:
         cost = costs.get(stage.name)
-        top5 = [_cell(stage.top5)] if document.has_top5 else []
+        top5 = [wording.number(stage.top5.value) if stage.top5 else ""] if document.has_top5 else []
         latency = wording.number(cost.p50_ms) if cost and cost.p50_ms is not None else ""
         drop = _cell(stage.drop.points if stage.drop else None)
         size = wording.size(cost.size) if cost else ""

@@ -34,14 +34,15 @@ def badges(document: Document) -> list[tuple[str, str]]:
 
 
 def line(document: Document) -> str:
-    """Headline and gates in one line."""
-    words = "; ".join(words for _, words in badges(document)) if document.outcome else ""
-    return f"{headline(document)}; {words}" if words else headline(document)
+    """Headline, gates and what collapsed in one line."""
+    words = [headline(document), *(words for outcome, words in badges(document) if outcome)]
+    names = [title(group) for group in _collapsed(document)]
+    return "; ".join([*words, f"collapsed: {listed(names)}"] if names else words)
 
 
 def sentences(document: Document) -> list[str]:
     """Everything that belongs beside the verdict, the most important first."""
-    found = [_few_images(document), *_gates(document), _baseline(document), _collapse(document), _flips(document)]
+    found = [_collapse(document), _few_images(document), *_gates(document), _baseline(document), _flips(document)]
     found += [_groups(document.classes, "class", "classes"), _groups(document.subgroups or (), "subgroup", "subgroups")]
     found += [_skipped(document), _empty(document)]
     return [sentence for sentence in found if sentence]
@@ -49,19 +50,15 @@ def sentences(document: Document) -> list[str]:
 
 def gate_sentence(document: Document, gate: Gate) -> str:
     """What a gate's outcome means."""
-    upper, lower = ("upper", "lower") if gate.measure is Measure.DROP else ("lower", "upper")
-    allowed = (
-        f"allowed drop of {gate.limit:g} points"
-        if gate.measure is Measure.DROP
-        else f"wanted agreement of {gate.limit:g} %"
-    )
+    is_drop = gate.measure is Measure.DROP
+    wanted = f"allowed drop of {gate.limit:g} points" if is_drop else f"wanted agreement of {gate.limit:g} %"
     if gate.outcome is Outcome.PASSED:
-        return f"Even the {upper} end of the interval is within the {allowed}."
+        return f"Even the {'upper' if is_drop else 'lower'} end of the interval keeps to the {wanted}."
     if gate.outcome is Outcome.FAILED:
-        return f"Even the {lower} end of the interval is beyond the {allowed}."
+        return f"Even the {'lower' if is_drop else 'upper'} end of the interval misses the {wanted}."
     needed = f"About {gate.images_needed:,}" if gate.images_needed else "More"
     return (
-        f"{document.data.images:,} images are too few to decide: the interval reaches to both sides of the {allowed}. "
+        f"{document.data.images:,} images are too few to decide: the interval reaches to both sides of the {wanted}. "
         f"{needed} images would decide."
     )
 
@@ -92,7 +89,7 @@ def _few_images(document: Document) -> str:
         return ""
     wanted = round_up(images * (half / USEFUL) ** 2)
     return (
-        f"{plural(images, 'image')} tell next to nothing: the interval is {number(drop.high - drop.low, 1)} points wide. "
+        f"{plural(images, 'image')} tell next to nothing: the interval is {number(2.0 * half, 1)} points wide. "
         f"About {wanted:,} images would tell the drop to ±{USEFUL:g} points."
     )
 
@@ -108,12 +105,14 @@ def _baseline(document: Document) -> str:
 
 
 def _collapse(document: Document) -> str:
+    names = [f"{title(g)} ({number(g.float_top1, 0)} → {number(g.model_top1, 0)} %)" for g in _collapsed(document)]
+    return f"Collapsed: {listed(names)}." if names else ""
+
+
+def _collapsed(document: Document) -> list[Group]:
+    """Classes and subgroups that lost very much, the worst first."""
     groups = [g for g in (*document.classes, *(document.subgroups or ())) if g.has_collapsed]
-    if not groups:
-        return ""
-    groups.sort(key=lambda g: (-g.drop.value, g.label))
-    names = [f"{title(g)} ({number(g.float_top1, 0)} → {number(g.model_top1, 0)} %)" for g in groups]
-    return f"Collapsed: {listed(names)}."
+    return sorted(groups, key=lambda g: (-g.drop.value, g.label))
 
 
 def _flips(document: Document) -> str:
