@@ -39,7 +39,7 @@ def render(document: Document, pictures: tuple[str, ...], truth: NDArray[np.floa
         headline=tied(verdict.headline(document)),
         badges=verdict.badges(document),
         sentences=[tied(text) for text in verdict.sentences(document)],
-        rule=baseline.RULE,
+        rule=tied(baseline.RULE),
         changes=[(change, verdict.change_line(change)) for change in document.changes],
         title=verdict.title,
     )

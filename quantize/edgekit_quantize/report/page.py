@@ -36,7 +36,7 @@ def render_page(package: str, template: str, **values: object) -> str:
 
 def tied(text: str) -> str:
     """No line break inside "95 %", "20 dB", an interval or "n = 750"."""
-    for loose in (" %", " dB", " … ", " = "):
+    for loose in (" %", " dB", " … ", " = ", " < "):
         text = text.replace(loose, loose.replace(" ", "\u00a0"))
     return text
 

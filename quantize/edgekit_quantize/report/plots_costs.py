@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from edgekit_quantize.report.document import Document
 from edgekit_quantize.report.facts import CostRow, LayerRow, Stage
@@ -41,7 +42,7 @@ def stage_drops(chain: Sequence[Stage]) -> Figure:
 def layer_noise(layers: Sequence[LayerRow]) -> Figure:
     """SQNR along the network; a layer without any noise is left out, the noisiest are numbered."""
     seen = [(place, row.sqnr_db) for place, row in enumerate(layers, 1) if row.sqnr_db is not None]
-    figure = Figure(figsize=(8.0, 3.0), layout="constrained")
+    figure = Figure(figsize=(6.8, 2.9), layout="constrained")
     axes = figure.add_subplot()
     places, decibels = [place for place, _ in seen], [value for _, value in seen]
     axes.plot(places, decibels, color=GREY, linewidth=1)
@@ -49,6 +50,7 @@ def layer_noise(layers: Sequence[LayerRow]) -> Figure:
     for place, value in sorted(seen, key=lambda pair: pair[1])[:_NAMED]:
         axes.annotate(f"#{place}", (place, value), (0, -13), textcoords="offset points", ha="center", fontsize=9)
     axes.margins(y=0.15)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("place in the network (#)")
     axes.set_ylabel("SQNR, dB")
     axes.grid(visible=True, axis="y")
@@ -60,7 +62,7 @@ def pareto(document: Document) -> Figure:
     costs = {row.name: row for row in document.costs.rows}
     files = [(stage, costs[stage.name]) for stage in document.files if stage.name in costs]
     has_latency = bool(files) and all(row.p50_ms is not None for _, row in files)
-    figure = Figure(figsize=(8.0, 3.4), layout="constrained")
+    figure = Figure(figsize=(6.8, 3.2), layout="constrained")
     axes = figure.subplots(1, 2 if has_latency else 1, sharey=True, squeeze=False)[0]
     if has_latency:
         _front(axes[0], [(stage, row.p50_ms or 0.0) for stage, row in files], f"latency, ms ({_threads(files)})")
