@@ -61,16 +61,17 @@ def make_run(role, logits, targets, reference=None, *, name="", p50=None):
     size = SIZES.get(role, int(1e6 * (p50 or 1)))
     cost = Cost(size, None if role == "reference" else 300_000_000, *times, None if p50 is None else 60.0 + p50)
     name = name or NAMES[role]
-    sha256 = hashlib.sha256(name.encode()).hexdigest()
+    # Builtin kernels run the model's own file.
+    sha256 = hashlib.sha256(name.removesuffix(" builtin").encode()).hexdigest()
     where = "ai-edge-litert 2.1.0, builtin kernels" if role == "builtin" else "ai-edge-litert 2.1.0, XNNPACK"
     runs_on = {"reference": "PyTorch 2.13.0", "onnx": "onnxruntime 1.23.0"}.get(role, where)
     file_format = "int8" if role in ("model", "builtin", "also") else "float32"
     return Run(role, name, file_format, runs_on, f"{name}.tflite", sha256, answers(logits, targets, reference), cost)
 
 
-def make_comparison(images=1000, seed=1, noise=0.3, collapsed=None, also=True, tags=False, classes=10):
+def make_comparison(images=1000, seed=1, noise=0.3, collapsed=None, also=True, tags=False, classes=10, margin=3.0):
     """All roles on the same images; `noise` is int8's, in logits; `collapsed` is a class that int8 never gives."""
-    logits, targets = make_logits(images, classes, seed)
+    logits, targets = make_logits(images, classes, seed, margin)
     random = np.random.default_rng(seed + 1000)
 
     def noisy(size):

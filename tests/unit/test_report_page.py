@@ -79,7 +79,7 @@ def test_a_collapsed_class_is_found_and_named_first(full):
 
 def test_a_class_hidden_by_the_mean_is_found_among_a_hundred():
     labels = tuple(f"class {i}" for i in range(100))
-    comparison = samples.make_comparison(3000, classes=100, noise=0.05, collapsed=70, also=False)
+    comparison = samples.make_comparison(3000, classes=100, noise=0.05, collapsed=70, also=False, margin=6.0)
     document = make(comparison, Limits(max_drop=3.0), labels).document
     assert document.outcome is Outcome.PASSED  # the mean is within the limit
     assert [row.label for row in document.classes if row.has_collapsed] == ["class 70"]
