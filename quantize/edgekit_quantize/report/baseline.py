@@ -77,16 +77,25 @@ def check_same_data(baseline: Document, data_sha256: str, labels_sha256: str) ->
     Raises:
         InputError: It is.
     """
-    if baseline.data.labels_sha256 != labels_sha256:
-        raise InputError(
-            "The baseline must be of the same classes in the same order, got others.",
-            "Take a baseline of this model's classes.",
-        )
+    check_same_labels(baseline, labels_sha256)
     if baseline.data.data_sha256 != data_sha256:
         raise InputError(
             f"The baseline must be of the same images, cropped alike, got others ({baseline.data.name}, "
             f"{baseline.data.images:,} images).",
             "Make the baseline again on these images.",
+        )
+
+
+def check_same_labels(baseline: Document, labels_sha256: str) -> None:
+    """Refuse a baseline of other classes, before the long work.
+
+    Raises:
+        InputError: It is.
+    """
+    if baseline.data.labels_sha256 != labels_sha256:
+        raise InputError(
+            "The baseline must be of the same classes in the same order, got others.",
+            "Take a baseline of this model's classes.",
         )
 
 

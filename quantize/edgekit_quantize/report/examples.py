@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekit.card import InputSpec
 from edgekit.errors import InputError
-from edgekit.preprocess import Image
+from edgekit.images import ImageSet
+from edgekit.preprocess import Image, crop_and_resize
 from edgekit_quantize.report.analysis import right
 from edgekit_quantize.report.answers import Answers
 from edgekit_quantize.report.facts import Flip, Guess
@@ -46,6 +48,18 @@ def find_flips(
         for row in rows
     )
     return flips, rows
+
+
+def pictures_of(images: ImageSet, names: Sequence[str], spec: InputSpec) -> Callable[[int], Image]:
+    """The pixels of compared rows, cropped as the networks saw them.
+
+    Args:
+        images: All of them, also those that could not be read.
+        names: Of the compared ones, row by row.
+        spec: How they are cropped.
+    """
+    places = {name: index for index, name in enumerate(images.names)}
+    return lambda row: crop_and_resize(images.image(places[names[row]]), spec)
 
 
 def data_uri(pixels: Image) -> str:
