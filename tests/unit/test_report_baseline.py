@@ -9,8 +9,8 @@ import pytest
 
 from edgekit.errors import GateError, InputError
 from edgekit_quantize.report import baseline, verdict
+from edgekit_quantize.report.changes import CostRow, Direction
 from edgekit_quantize.report.document import Document
-from edgekit_quantize.report.facts import CostRow, Direction
 from edgekit_quantize.report.gate import Outcome
 from edgekit_quantize.report.make import Limits, build_report
 

@@ -348,3 +348,11 @@ def test_two_names_of_one_file_are_refused(full, tmp_path):
     with pytest.raises(InputError, match="different files"):
         write_report(full, tmp_path / "a", tmp_path / "b" / ".." / "a")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_called_like_a_stage_is_shown_under_its_file_name():
+    comparison = samples.make_comparison()
+    twin = replace(comparison.runs[-1], name="int8", file="int8.tflite")
+    document = make(replace(comparison, runs=(*comparison.runs[:-1], twin))).document
+    assert [stage.name for stage in document.files] == ["int8", "small", "int8.tflite"]
+    assert len({row.name for row in document.costs.rows}) == len(document.stages)

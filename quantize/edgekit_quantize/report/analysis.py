@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +62,16 @@ def stages(comparison: Comparison, classes: int) -> tuple[Stage, ...]:
         rows.append(_stage(run, reference, origin, classes))
         before = run if run.role in _CHAIN else before
     return tuple(rows)
+
+
+def with_unique_names(comparison: Comparison) -> Comparison:
+    """The same, where a file of --also is not called like another stage: then its file name is taken."""
+    names = [run.name for run in comparison.runs]
+    runs = [
+        replace(run, name=run.file or f"{run.name} (also)") if run.role == "also" and names.count(run.name) > 1 else run
+        for run in comparison.runs
+    ]
+    return replace(comparison, runs=tuple(runs))
 
 
 def run_of(comparison: Comparison, role: str) -> Run:

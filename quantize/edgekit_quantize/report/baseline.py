@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 from edgekit.errors import InputError
 from edgekit_quantize.report import statistics
+from edgekit_quantize.report.changes import Change, CostRow, Direction, Since
 from edgekit_quantize.report.document import Document
-from edgekit_quantize.report.facts import SIGNIFICANT, Change, CostRow, Direction, Outcomes, Since
+from edgekit_quantize.report.facts import SIGNIFICANT, Outcomes
 from edgekit_quantize.report.statistics import Estimate
 
 LARGER = 0.02

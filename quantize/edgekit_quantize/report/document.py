@@ -9,21 +9,8 @@ from typing import Any
 
 from edgekit.card import from_plain, to_plain
 from edgekit.errors import InputError
-from edgekit_quantize.report.facts import (
-    Change,
-    Confusion,
-    Costs,
-    DataFacts,
-    Direction,
-    Flip,
-    Group,
-    LayerRow,
-    ModelFacts,
-    Outcomes,
-    Pair,
-    Since,
-    Stage,
-)
+from edgekit_quantize.report.changes import Change, Costs, Direction, Since
+from edgekit_quantize.report.facts import Confusion, DataFacts, Flip, Group, LayerRow, ModelFacts, Outcomes, Pair, Stage
 from edgekit_quantize.report.gate import Gate, Outcome
 
 SCHEMA_VERSION = 3

@@ -22,8 +22,9 @@ from edgekit.preprocess import Image
 from edgekit_quantize.formats import format_of
 from edgekit_quantize.report import analysis, baseline, examples
 from edgekit_quantize.report.answers import Comparison, Run
+from edgekit_quantize.report.changes import CostRow, Costs, Since
 from edgekit_quantize.report.document import Document
-from edgekit_quantize.report.facts import CostRow, Costs, DataFacts, ModelFacts, Outcomes, Since
+from edgekit_quantize.report.facts import DataFacts, ModelFacts, Outcomes
 from edgekit_quantize.report.gate import Gate, Measure, Outcome, judge_agreement, judge_drop
 from edgekit_quantize.report.html import render
 from edgekit_quantize.report.markdown import to_markdown
@@ -106,7 +107,7 @@ def build_report(
     Raises:
         InputError: The baseline is of other images or classes.
     """
-    limits = limits or Limits()
+    limits, comparison = limits or Limits(), analysis.with_unique_names(comparison)
     labels, targets = bundle.card.labels, comparison.targets
     reference, model = comparison.runs[0], analysis.run_of(comparison, "model")
     ours, theirs = reference.answers, model.answers
@@ -229,9 +230,9 @@ def _since(
 
 
 def _costs(runs: Sequence[Run], model: Run, older: Document | None) -> Costs:
-    rows = {run.role + run.name: CostRow(run.name, **vars(run.cost)) for run in runs if run.cost}
+    rows = {run.name: CostRow(run.name, **vars(run.cost)) for run in runs if run.cost}
     machine = _machine()
-    changes = baseline.cost_changes(older, machine, rows.get(model.role + model.name)) if older else ()
+    changes = baseline.cost_changes(older, machine, rows.get(model.name)) if older else ()
     return Costs(machine, tuple(rows.values()), changes)
 
 

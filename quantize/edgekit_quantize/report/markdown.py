@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgekit_quantize.report.changes import Direction
 from edgekit_quantize.report.document import Document
-from edgekit_quantize.report.facts import Direction, Stage
+from edgekit_quantize.report.facts import Stage
 from edgekit_quantize.report.statistics import Estimate
 from edgekit_quantize.report.verdict import change_line, line, sentences, title
 from edgekit_quantize.report.wording import interval, number, operations, p_value, size

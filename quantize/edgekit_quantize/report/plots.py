@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from edgekit_quantize.report import plots_confidence as confidence
 from edgekit_quantize.report import plots_costs as costs
+from edgekit_quantize.report.changes import Direction
 from edgekit_quantize.report.document import Document
-from edgekit_quantize.report.facts import Direction, Group
+from edgekit_quantize.report.facts import Group
 from edgekit_quantize.report.figures import FLOAT, GREY, INK, MODEL, STYLE, data_uri
 from edgekit_quantize.report.verdict import title
 

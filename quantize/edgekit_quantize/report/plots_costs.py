@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from edgekit_quantize.report.changes import CostRow
 from edgekit_quantize.report.document import Document
-from edgekit_quantize.report.facts import CostRow, LayerRow, Stage
+from edgekit_quantize.report.facts import LayerRow, Stage
 from edgekit_quantize.report.figures import FLOAT, GREY, INK, MODEL
 
 # So many of the noisiest layers are named.

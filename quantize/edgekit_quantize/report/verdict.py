@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from edgekit_quantize.report.changes import Change, Direction
 from edgekit_quantize.report.document import Document
-from edgekit_quantize.report.facts import Change, Direction, Group
+from edgekit_quantize.report.facts import Group
 from edgekit_quantize.report.gate import Gate, Measure, Outcome, round_up
 from edgekit_quantize.report.wording import interval, listed, number, p_value, plural, signed, size
 
