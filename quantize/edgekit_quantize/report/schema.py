@@ -57,9 +57,9 @@ def _schema_of(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
 
 def _object(kind: type, definitions: dict[str, Any]) -> dict[str, Any]:
     hints, notes = typing.get_type_hints(kind), _notes(kind)
-    names = [f.name for f in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    names = [f.name for f in dataclasses.fields(kind)]
     return {
-        "description": inspect.getdoc(kind).splitlines()[0],  # type: ignore[union-attr]
+        "description": (inspect.getdoc(kind) or "").partition("\n")[0],
         "type": "object",
         "properties": {
             name: _schema_of(hints[name], definitions) | ({"description": notes[name]} if name in notes else {})

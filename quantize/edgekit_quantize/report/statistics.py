@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -211,7 +212,7 @@ def calibration_error(bins: Sequence[Bin]) -> float:
     return sum(b.images * abs(b.confidence - b.accuracy) for b in bins) / sum(b.images for b in bins)
 
 
-def confusion(predicted: NDArray[np.int64], targets: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
+def confusion(predicted: NDArray[np.integer[Any]], targets: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
     """(classes, classes) counts: row = true class, column = answer."""
     counts = np.bincount(targets * classes + predicted, minlength=classes * classes)
     return np.asarray(counts.reshape(classes, classes), np.int64)
