@@ -1,12 +1,18 @@
 """What each stage says about each image, and what running it costs: all that the report is made from."""
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+Logits = NDArray[np.float32]
 Role = Literal["reference", "onnx", "float-tflite", "model", "also", "builtin"]
+
+TOP = 5
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,7 @@ class Run:
     """One stage or file."""
 
     role: Role
-    """`builtin` is the same file as `model` under LiteRT's builtin kernels, which tflite-runtime runs on a 32-bit Pi."""
+    """`builtin` is the same file as `model` under builtin kernels, which are what a 32-bit Pi runs."""
     name: str
     """As shown: "float", "ONNX", "float TFLite", "int8", the file's stem for --also."""
     format: str
@@ -95,3 +101,42 @@ class Comparison:
     """Over cropped pixels and classes, in order."""
     layers: tuple[LayerNoise, ...] | None
     """Per-layer SQNR, from the work behind `edgekit convert --explain`."""
+
+
+def answers_of(logits: Logits, reference: Logits, targets: NDArray[np.int64]) -> Answers:
+    """Boil logits down; every row depends on its own image alone.
+
+    Args:
+        logits: (N, classes) float32 of this stage, finite.
+        reference: (N, classes) float32 of the reference, finite; may be the same array.
+        targets: (N,) true classes.
+    """
+    places = np.arange(len(logits))
+    # A stable sort keeps the lower index first among equals, as argmax and the device do.
+    top = np.argsort(-logits, axis=1, kind="stable")[:, :TOP].astype(np.int32)
+    own, others = _log_softmax(logits), _log_softmax(reference)
+    wanted = logits[places, targets][:, None]
+    before = np.arange(logits.shape[1]) < targets[:, None]
+    rank = (logits > wanted).sum(axis=1) + ((logits == wanted) & before).sum(axis=1)
+    wide = reference.astype(np.float64)
+    return Answers(
+        top=top,
+        probabilities=np.exp(np.take_along_axis(own, top.astype(np.int64), axis=1)).astype(np.float32),
+        rank=rank.astype(np.int32),
+        truth=np.exp(own[places, targets]),
+        nll=-own[places, targets],
+        # Rounding may push what is zero a hair below it.
+        kl=np.maximum((np.exp(others) * (others - own)).sum(axis=1), 0.0),
+        signal=np.square(wide).sum(axis=1),
+        noise=np.square(logits - wide).sum(axis=1),
+    )
+
+
+def joined(parts: Sequence[Answers]) -> Answers:
+    """The rows of all parts, in order; at least one part."""
+    return Answers(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Answers)})
+
+
+def _log_softmax(logits: Logits) -> NDArray[np.float64]:
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))

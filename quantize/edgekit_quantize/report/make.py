@@ -84,7 +84,7 @@ def make_report(
     Raises:
         InputError: The three do not belong together, or cannot be used.
     """
-    check_same_task(checkpoint, bundle.card)
+    check_same_task(checkpoint.labels, checkpoint.input, bundle.card)
     check_same_reference(reference_sha256, bundle.card)
     targets = targets_by_name(images, bundle.card.labels)
     predictions = predict(checkpoint, bundle, images, batch=batch, threads=threads)
