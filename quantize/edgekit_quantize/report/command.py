@@ -95,10 +95,12 @@ def command(
     from edgekit.files import check_writable
     from edgekit_quantize.report import baseline as older
     from edgekit_quantize.report.analysis import check_tags
-    from edgekit_quantize.report.compare import compare, open_images, open_reference, read_tags
+    from edgekit_quantize.report.compare import compare, positions
+    from edgekit_quantize.report.data import open_images, read_tags
     from edgekit_quantize.report.examples import pictures_of
     from edgekit_quantize.report.gate import check_agreement, check_limit
     from edgekit_quantize.report.make import Limits, build_report, labels_sha256, write_report
+    from edgekit_quantize.report.reference import open_reference
     from edgekit_quantize.report.table import print_summary
 
     outputs = [out, json_path or out.with_suffix(".json"), markdown_path or out.with_suffix(".md")]
@@ -137,7 +139,7 @@ def command(
     report = build_report(
         comparison,
         judged,
-        pictures_of(images, comparison.names, judged.card.input),
+        pictures_of(images, positions(comparison, images), judged.card.input),
         limits=Limits(max_drop, min_agreement, known),
         data_name=data,
         command=shlex.join(ctx.meta[_WORDS]),

@@ -50,16 +50,9 @@ def find_flips(
     return flips, rows
 
 
-def pictures_of(images: ImageSet, names: Sequence[str], spec: InputSpec) -> Callable[[int], Image]:
-    """The pixels of compared rows, cropped as the networks saw them.
-
-    Args:
-        images: All of them, also those that could not be read.
-        names: Of the compared ones, row by row.
-        spec: How they are cropped.
-    """
-    places = {name: index for index, name in enumerate(images.names)}
-    return lambda row: crop_and_resize(images.image(places[names[row]]), spec)
+def pictures_of(images: ImageSet, places: NDArray[np.int64], spec: InputSpec) -> Callable[[int], Image]:
+    """The pixels of compared rows, cropped as the networks saw them; `places` (N,) are the rows' places in `images`."""
+    return lambda row: crop_and_resize(images.image(int(places[row])), spec)
 
 
 def data_uri(pixels: Image) -> str:
