@@ -125,13 +125,13 @@ class Maker:
     def _made(self, path: Path, facts: tuple[object, ...], make: Callable[[], None]) -> None:
         """Put a file in its place, from the store if it was made before."""
         key = hashlib.sha256(json.dumps([*facts, __version__]).encode()).hexdigest()
-        found = (self.store.read(_MADE, key) or {}).get("file")
+        found = (self.store.read(_MADE, key) or {}).get("content")
         if found is not None and found.dtype == np.uint8 and found.ndim == 1:
             write_whole(path, found.tobytes())
             return
         with console.status(f"{facts[0]} …"):
             make()
-        self.store.write(_MADE, key, {"file": np.fromfile(path, np.uint8)})
+        self.store.write(_MADE, key, {"content": np.fromfile(path, np.uint8)})
 
     def _sample(self, spec: InputSpec) -> Image:
         return np.stack([image for _, image in islice(iter(Prepared(self.images, spec)), _SAMPLE)])

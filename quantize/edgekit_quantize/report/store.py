@@ -37,7 +37,7 @@ class Store:
             return None
 
     def write(self, kind: str, key: str, arrays: Arrays) -> None:
-        """Keep arrays; a reader sees all of them or nothing.
+        """Keep arrays (none of them named "file"); a reader sees all of them or nothing.
 
         Raises:
             InputError: The folder cannot be written or the disk is full.
