@@ -29,7 +29,7 @@ def summary_table(document: Document) -> Table:
         "p50 ms",
         "runs on",
     ):
-        table.add_column(name, justify="left" if name in ("", "runs on") else "right")
+        table.add_column(name, justify="left" if name in ("", "runs on") else "right", overflow="fold")
     costs = {row.name: row for row in document.costs.rows}
     for stage in document.stages:
         cost = costs.get(stage.name)

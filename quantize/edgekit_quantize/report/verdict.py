@@ -52,14 +52,15 @@ def sentences(document: Document) -> list[str]:
 def gate_sentence(document: Document, gate: Gate) -> str:
     """What a gate's outcome means."""
     is_drop = gate.measure is Measure.DROP
-    wanted = f"allowed drop of {gate.limit:g} points" if is_drop else f"wanted agreement of {gate.limit:g} %"
+    figure = "drop's" if is_drop else "agreement's"
+    wanted = f"the allowed {gate.limit:g} points" if is_drop else f"the wanted {gate.limit:g} %"
     if gate.outcome is Outcome.PASSED:
-        return f"Even the {'upper' if is_drop else 'lower'} end of the interval keeps to the {wanted}."
+        return f"Even the {'upper' if is_drop else 'lower'} end of the {figure} interval keeps to {wanted}."
     if gate.outcome is Outcome.FAILED:
-        return f"Even the {'lower' if is_drop else 'upper'} end of the interval misses the {wanted}."
+        return f"Even the {'lower' if is_drop else 'upper'} end of the {figure} interval misses {wanted}."
     needed = f"About {gate.images_needed:,}" if gate.images_needed else "More"
     return (
-        f"{document.data.images:,} images are too few to decide: the interval reaches to both sides of the {wanted}. "
+        f"{document.data.images:,} images are too few to decide: the {figure} interval reaches to both sides of {wanted}. "
         f"{needed} images would decide."
     )
 
@@ -125,7 +126,7 @@ def _flips(document: Document) -> str:
         return "No image went from right to wrong or back."
     if drop.mcnemar_p < 0.05:
         return f"{flips}: one-sided beyond chance (McNemar's exact test, {p})."
-    return f"{flips}: symmetric, as noise is (McNemar's exact test, {p})."
+    return f"{flips}: symmetric within chance (McNemar's exact test, {p})."
 
 
 def _groups(groups: tuple[Group, ...], one: str, many: str) -> str:
