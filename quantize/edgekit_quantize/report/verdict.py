@@ -60,8 +60,8 @@ def gate_sentence(document: Document, gate: Gate) -> str:
         return f"Even the {'lower' if is_drop else 'upper'} end of the {figure} interval misses {wanted}."
     needed = f"About {gate.images_needed:,}" if gate.images_needed else "More"
     return (
-        f"{document.data.images:,} images are too few to decide: the {figure} interval reaches to both sides of {wanted}. "
-        f"{needed} images would decide."
+        f"{document.data.images:,} images are too few to decide: the {figure} interval reaches to both sides of "
+        f"{wanted}. {needed} images would decide."
     )
 
 
