@@ -213,7 +213,7 @@ def test_a_reference_of_another_size_is_refused():
 def test_numbers_that_are_none_are_refused_with_the_images_name():
     weights = samples.WEIGHTS.copy()
     weights[0, 0] = np.nan
-    with pytest.raises(InputError, match="float .*NaN or infinity.* colours/0"):
+    with pytest.raises(InputError, match=r"float .*NaN or infinity.* colours/0"):
         _report(checkpoint=samples.make_checkpoint(weights))
 
 

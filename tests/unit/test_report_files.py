@@ -15,7 +15,7 @@ from edgekit.files import sha256
 from edgekit.images import FileSet
 from edgekit.models import MODELS
 from edgekit.train.checkpoint import save
-from edgekit_quantize.report import labels, wording
+from edgekit_quantize.report import command, labels, wording
 from edgekit_quantize.report.document import Document
 
 
@@ -45,11 +45,10 @@ def test_the_command_writes_both_files_and_prints_the_verdict(files, capsys):
     document = Document.from_json((files / "out/r.json").read_bytes())
     assert document.data.images == 45
     assert document.model.reference_sha256 == sha256(files / "model.pt")
-    assert document.stages[1].size == (files / "model.tflite").stat().st_size
     printed = " ".join(capsys.readouterr().out.split())
     assert wording.headline(document) in printed
     assert "gate 50 points: passed" in printed
-    assert sorted(path.name for path in (files / "out").iterdir()) == ["r.html", "r.json"]
+    assert sorted(path.name for path in (files / "out").iterdir()) == ["r.html", "r.json", "r.md"]
 
 
 def test_a_failed_gate_exits_1_and_the_files_are_there(files, capsys):
@@ -59,10 +58,84 @@ def test_a_failed_gate_exits_1_and_the_files_are_there(files, capsys):
     assert "must be at most -50 points" in capsys.readouterr().err
 
 
+def test_the_command_line_stands_in_the_report_as_it_was_typed(files):
+    assert _run(files, "--max-drop", "50") == 0
+    document = Document.from_json((files / "out/r.json").read_bytes())
+    assert document.command.startswith(f"edgekit report {files / 'model.tflite'} --reference ")
+    assert document.command.endswith("--processes 1 --max-drop 50")
+
+
+def test_a_run_leaves_nothing_but_its_files_and_a_second_one_gives_the_same(files):
+    assert _run(files) == 0
+    first = {path.name: path.read_bytes() for path in (files / "out").iterdir()}
+    assert _run(files) == 0
+    assert {path.name: path.read_bytes() for path in (files / "out").iterdir()} == first
+    assert sorted(first) == ["r.html", "r.json", "r.md"]
+
+
+def test_resume_takes_the_answers_that_a_run_left_behind(files, monkeypatch):
+    """The second run decodes no image whose answers are known, but the few that it shows."""
+    monkeypatch.setattr(command, "_forget", lambda out: None)
+    assert _run(files, "--resume") == 0
+    first, decoded = (files / "out/r.json").read_text(), []
+    read = FileSet.image
+    monkeypatch.setattr(FileSet, "image", lambda self, index: decoded.append(index) or read(self, index))
+    assert _run(files, "--resume") == 0
+    assert (files / "out/r.json").read_text() == first
+    shown = len(Document.from_json(first).flips)
+    assert len(decoded) <= shown < 45
+
+
+def test_a_worse_model_fails_against_the_baseline(files, capsys):
+    samples.write_folder(files / "many", samples.colour_images(300, seed=6, noise=15))
+    assert _run(files, data="many", out="old/r.html") == 0
+    weights = samples.WEIGHTS.copy()
+    weights[1] = -weights[1]
+    worse = samples.make_bundle(weights, reference=sha256(files / "model.pt"))
+    (files / "worse.tflite").write_bytes(worse.data)
+    baseline = ["--baseline", str(files / "old/r.json")]
+    assert _run(files, *baseline, data="many") == 0
+    capsys.readouterr()
+    assert _run(files, *baseline, data="many", model="worse.tflite") == 1
+    captured = capsys.readouterr()
+    assert "Nothing must be worse than in the baseline, got top-1: " in captured.err
+    assert "Collapsed: green" in captured.out
+    assert _run(files, *baseline, data="data") == 2
+    assert "must be of the same images" in capsys.readouterr().err
+
+
+def test_other_files_and_tags_stand_in_the_report(files):
+    (files / "second.tflite").write_bytes((files / "model.tflite").read_bytes())
+    names = [path.relative_to(files / "data") for path in sorted((files / "data").rglob("*.png"))]
+    lines = [f"{name},{'odd' if index % 2 else 'even'}" for index, name in enumerate(names)]
+    (files / "tags.csv").write_text("\n".join(["file,parity", *lines]))
+    assert _run(files, "--also", str(files / "second.tflite"), "--tags", str(files / "tags.csv")) == 0
+    document = Document.from_json((files / "out/r.json").read_bytes())
+    assert [stage.name for stage in document.files] == ["int8", "second"]
+    assert document.files[0].top1 == document.files[1].top1
+    assert [(g.column, g.label, g.images) for g in document.subgroups] == [
+        ("parity", "even", 23),
+        ("parity", "odd", 22),
+    ]
+
+
+def test_two_other_files_of_one_name_are_refused(files, capsys):
+    more = ["--also", str(files / "a" / "x.tflite"), "--also", str(files / "b" / "x.tflite")]
+    assert _run(files, *more) == 2
+    assert "must have different names, got x twice" in capsys.readouterr().err
+
+
+def test_a_swap_of_two_labels_is_refused_with_their_names(files, capsys):
+    save(files / "model.pt", samples.make_checkpoint(labels=("green", "red", "blue")))
+    assert _run(files) == 2
+    assert "0: green ≠ red, 1: red ≠ green" in capsys.readouterr().err
+    assert not (files / "out/r.html").exists()
+
+
 def test_another_checkpoint_than_the_models_own_is_refused(files, capsys):
     save(files / "tuned.pt", samples.make_checkpoint(samples.WEIGHTS * 1.01))
     assert _run(files, reference="tuned.pt") == 2
-    assert "must be the checkpoint that the model was converted from" in capsys.readouterr().err
+    assert "must be the network that the model was converted from" in capsys.readouterr().err
     assert not (files / "out/r.html").exists()
 
 
@@ -111,9 +184,9 @@ MISTAKES = {
     "missing folder": (lambda f: shutil.rmtree(f / "data"), "data must be a folder"),
     "empty folder": (lambda f: (shutil.rmtree(f / "data"), (f / "data").mkdir()), "one sub-folder per class"),
     "one class": (_one_class, "one sub-folder per class"),
-    "empty class": (lambda f: (f / "data" / "aqua").mkdir(), "aqua must hold images"),
+    "empty class": (lambda f: (f / "data" / "aqua").mkdir(), "got aqua"),
     "unknown class": (_foreign_folder, "got violet"),
-    "all unreadable": (_unreadable, "At least one image must be readable"),
+    "all unreadable": (_unreadable, "At most 1 % of the 45 images may be unreadable"),
     "no model": (lambda f: (f / "model.tflite").unlink(), "must be a readable file"),
     "no card": (_plain_tflite, "must carry an edgekit card"),
     "truncated": (_truncated, "model.tflite must"),
@@ -144,8 +217,12 @@ def test_a_mistake_is_one_line_exit_2_and_no_file(files, capsys, mistake):
     [
         (["--max-drop", "nan"], "between −100 and 100"),
         (["--max-drop", "101"], "between −100 and 100"),
-        (["--batch", "0"], "--batch"),
-        (["--threads", "x"], "--threads"),
+        (["--min-agreement", "nan"], "between 0 and 100"),
+        (["--min-agreement", "-1"], "between 0 and 100"),
+        (["--processes", "0"], "--processes"),
+        (["--baseline", "none.json"], "must be a readable report.json"),
+        (["--tags", "none.csv"], "none.csv"),
+        (["--also", "none.tflite"], "none.tflite"),
     ],
 )
 def test_options_out_of_range(files, capsys, more, message):
