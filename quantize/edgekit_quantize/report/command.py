@@ -54,7 +54,7 @@ Examples:
 @click.option("--baseline", type=_FILE, help="The JSON of an older report on these images: fail if anything got worse.")
 @click.option("--tags", type=_FILE, help="CSV file,COLUMN,…: subgroups to judge apart, at most 50 values a column.")
 @click.option("--classes", type=_FILE, help="CSV wnid,label: which label a folder such as n02123045 stands for.")
-@click.option("--resume", is_flag=True, help="Go on where a run into the same --out was killed.")
+@click.option("--resume", is_flag=True, help="Go on where a run into the same --out stopped.")
 @click.option("--allow-unreadable", is_flag=True, help="Go on though more than 1 % of the images cannot be read.")
 @click.option("--quick", is_flag=True, help="Accuracy only: no stages between, builtin kernels, layers or costs.")
 @click.option("--processes", type=click.IntRange(1), help="Processors to use. [default: all]")
