@@ -115,9 +115,6 @@ def test_other_files_and_tags_stand_in_the_report(files):
     assert document.files[0].top1 == document.files[1].top1
     groups = [(g.column, g.label, g.images) for g in document.subgroups]
     assert groups == [("parity", "even", 23), ("parity", "odd", 22)]
-        ("parity", "even", 23),
-        ("parity", "odd", 22),
-    ]
 
 
 def test_two_other_files_of_one_name_are_refused(files, capsys):
