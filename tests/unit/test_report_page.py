@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from edgekit.errors import GateError, InputError
-from edgekit_quantize.report import analysis, schema, verdict
+from edgekit_quantize.report import analysis, plots_costs, schema, verdict
 from edgekit_quantize.report.document import Document
 from edgekit_quantize.report.gate import Outcome
 from edgekit_quantize.report.make import Limits, build_report, write_report
@@ -208,7 +208,7 @@ def test_schema_and_reader_refuse_the_same(full, spoil):
         Document.from_json(json.dumps(plain))
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "[" * 100_000, b"\xff\xfe", '{"schema_version": 99}'])
+@pytest.mark.parametrize("text", ["{", "[]", "[" * 100_000, "[NaN]", b"\xff\xfe", '{"schema_version": 99}'])
 def test_what_is_no_report_is_refused(text):
     with pytest.raises(InputError, match="report"):
         Document.from_json(text)
@@ -341,6 +341,9 @@ def test_three_classes_and_a_reference_alone_are_enough(tmp_path):
     assert "top-5" not in text.replace("Top-1, top-5 and", "")
     assert "Costs" not in text
     assert "Runtimes" not in text
+    # The size of the file is known without measuring, and is what a later report is held against.
+    assert [(row.name, row.p50_ms) for row in report.document.costs.rows] == [("int8", None)]
+    assert report.document.costs.rows[0].size == len(samples.make_bundle(labels).data)
     summary_table(report.document)
 
 
@@ -356,3 +359,13 @@ def test_a_file_called_like_a_stage_is_shown_under_its_file_name():
     document = make(replace(comparison, runs=(*comparison.runs[:-1], twin))).document
     assert [stage.name for stage in document.files] == ["int8", "small", "int8.tflite"]
     assert len({row.name for row in document.costs.rows}) == len(document.stages)
+
+
+def test_a_file_that_another_beats_is_not_on_the_front():
+    document = make(samples.make_comparison()).document
+    stages = {stage.name: stage for stage in document.files}
+    accurate, cheap, bad = sorted(stages.values(), key=lambda stage: -stage.top1.value)
+    files = [(bad, 5.0), (accurate, 4.0), (cheap, 1.0)]
+    assert plots_costs.front(files) == [(cheap, 1.0), (accurate, 4.0)]
+    assert plots_costs.front([*files, (accurate, 0.5)]) == [(accurate, 0.5)]
+    assert plots_costs.front([(accurate, 1.0), (accurate, 1.0)]) == [(accurate, 1.0)] * 2

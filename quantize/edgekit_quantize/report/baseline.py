@@ -123,10 +123,10 @@ def changes_since(
     return Since(baseline.model.name, baseline.model.file_sha256, is_same, tuple(changes))
 
 
-def cost_changes(baseline: Document, machine: str, now: CostRow | None) -> tuple[Change, ...]:
+def cost_changes(baseline: Document, machine: str, now: CostRow) -> tuple[Change, ...]:
     """File size, and latency where both were measured on the same machine with as many threads."""
     old = next((row for row in baseline.costs.rows if row.name == baseline.judged.name), None)
-    if old is None or now is None:
+    if old is None:
         return ()
     grown = now.size / max(1, old.size) - 1.0
     size = Direction.WORSE if grown > LARGER else Direction.BETTER if grown < -LARGER else Direction.SAME

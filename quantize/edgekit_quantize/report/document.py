@@ -131,7 +131,7 @@ class Document:
                 stage of the model.
         """
         try:
-            plain = json.loads(text)
+            plain = json.loads(text, parse_constant=_refuse)
         except (ValueError, RecursionError) as error:
             raise InputError(f"The report must be JSON, got: {error}.") from error
         version = plain.get("schema_version") if isinstance(plain, dict) else None
@@ -143,6 +143,10 @@ class Document:
         if [stage.role for stage in document.stages].count("model") != 1:
             raise InputError("The report must have one stage of the model, got none or several.")
         return document
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant}, which JSON does not know")
 
 
 def finite_or_none(value: float) -> float | None:

@@ -41,5 +41,6 @@ def render(document: Document, pictures: tuple[str, ...], truth: NDArray[np.floa
         sentences=[tied(text) for text in verdict.sentences(document)],
         rule=tied(baseline.RULE),
         changes=[(change, verdict.change_line(change)) for change in document.changes],
+        has_costs=any(row.p50_ms is not None for row in document.costs.rows),
         title=verdict.title,
     )

@@ -134,7 +134,7 @@ def build_report(
         outcomes=outcomes,
         tools=_tools(),
         command=command,
-        costs=_costs(comparison.runs, model, limits.baseline),
+        costs=_costs(comparison.runs, model, len(bundle.data), limits.baseline),
     )
     document = _judged(document, limits)
     pictures = tuple(examples.data_uri(picture(int(row))) for row in rows)
@@ -229,10 +229,12 @@ def _since(
     return baseline.changes_since(older, reference_sha256, outcomes, targets, labels)
 
 
-def _costs(runs: Sequence[Run], model: Run, older: Document | None) -> Costs:
+def _costs(runs: Sequence[Run], model: Run, size: int, older: Document | None) -> Costs:
+    """What was measured; of the model at least the size of its file, in bytes."""
     rows = {run.name: CostRow(run.name, **vars(run.cost)) for run in runs if run.cost}
     machine = _machine()
-    changes = baseline.cost_changes(older, machine, rows.get(model.name)) if older else ()
+    now = rows.setdefault(model.name, CostRow(model.name, size, None, None, None, None, None, None))
+    changes = baseline.cost_changes(older, machine, now) if older else ()
     return Costs(machine, tuple(rows.values()), changes)
 
 

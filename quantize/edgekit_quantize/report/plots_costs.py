@@ -77,9 +77,14 @@ def _threads(files: Sequence[tuple[Stage, CostRow]]) -> str:
     return f"{' or '.join(map(str, counts))} thread{'s' if counts != [1] else ''}"
 
 
-def _front(axes: Axes, files: Sequence[tuple[Stage, float]], label: str) -> None:
+def front(files: Sequence[tuple[Stage, float]]) -> list[tuple[Stage, float]]:
+    """The files, with what they cost, that no other beats in accuracy and cost together (Pareto); the cheapest first."""
     best = [pair for pair in files if not any(_beats(other, pair) for other in files)]
-    best.sort(key=lambda pair: pair[1])
+    return sorted(best, key=lambda pair: pair[1])
+
+
+def _front(axes: Axes, files: Sequence[tuple[Stage, float]], label: str) -> None:
+    best = front(files)
     axes.plot([cost for _, cost in best], [stage.top1.value for stage, _ in best], color=FLOAT, linewidth=1.2)
     for stage, cost in files:
         colour = MODEL if stage.role == "model" else FLOAT if (stage, cost) in best else GREY
