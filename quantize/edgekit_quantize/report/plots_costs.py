@@ -78,7 +78,7 @@ def _threads(files: Sequence[tuple[Stage, CostRow]]) -> str:
 
 
 def front(files: Sequence[tuple[Stage, float]]) -> list[tuple[Stage, float]]:
-    """The files, with what they cost, that no other beats in accuracy and cost together (Pareto); the cheapest first."""
+    """The files (with their cost) that no other beats in accuracy and cost together (Pareto); the cheapest first."""
     best = [pair for pair in files if not any(_beats(other, pair) for other in files)]
     return sorted(best, key=lambda pair: pair[1])
 
