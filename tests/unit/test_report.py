@@ -190,7 +190,7 @@ def test_a_swap_of_two_labels_is_refused():
 
 def test_other_classes_than_the_models_are_refused_by_name():
     checkpoint = samples.make_checkpoint(np.zeros((4, 3), np.float32), ("red", "green", "cyan", "pink"))
-    with pytest.raises(InputError, match="cyan, pink only in the checkpoint and blue only in the model"):
+    with pytest.raises(InputError, match="cyan, pink only in the reference and blue only in the model"):
         _report(checkpoint=checkpoint)
 
 

@@ -180,7 +180,7 @@ def test_a_failed_gate_exits_1_and_the_files_are_there(files, capsys):
 def test_another_checkpoint_than_the_models_own_is_refused(files, capsys):
     save(files / "tuned.pt", samples.make_checkpoint(samples.WEIGHTS * 1.01))
     assert _run(files, reference="tuned.pt") == 2
-    assert "must be the checkpoint that the model was converted from" in capsys.readouterr().err
+    assert "must be the network that the model was converted from" in capsys.readouterr().err
     assert not (files / "out/r.html").exists()
 
 
