@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from multiprocessing.connection import Connection
 
 import cv2
@@ -36,7 +37,8 @@ def run(worker: Worker, tasks: Iterable[Task], processes: int) -> Generator[Chun
     """
     if processes == 1:
         with _one_thread():
-            yield from map(worker, tasks)
+            # A copy: the models that it opens are let go with it.
+            yield from map(replace(worker), tasks)
         return
     with _pool(worker, processes) as pool:
         pending: deque[Future[Chunk]] = deque()
