@@ -31,6 +31,7 @@ _CLASSES = 10
 @click.option("--model", type=click.Path(path_type=Path, exists=True), help="An int8 model of 224×224.")
 @click.option("--reference", help="As for edgekit report.")
 @click.option("--images", multiple=True, type=int, default=(1000, 10000), show_default=True)
+@click.option("--processes", multiple=True, type=int, help="[default: 1, 2, 4, ... up to the cores there are]")
 @click.option("--repeats", default=2, show_default=True)
 @click.option("--whole/--files-only", default=False, help="ONNX, float TFLite and builtin kernels too.")
 @click.option("--folder", type=click.Path(path_type=Path), help="Keep the generated photos here.")
@@ -41,6 +42,7 @@ def main(
     model: Path | None,
     reference: str | None,
     images: tuple[int, ...],
+    processes: tuple[int, ...],
     repeats: int,
     whole: bool,
     folder: Path | None,
@@ -54,9 +56,8 @@ def main(
     with tempfile.TemporaryDirectory(prefix="edgekit-") as scratch:
         photos = folder or Path(scratch)
         _make_photos(photos, max(images), bundle.read(model).card.labels)
-        rows = [
-            _measured(model, reference, photos, n, p, whole) for n in images for _ in range(repeats) for p in _counts()
-        ]
+        turns = [(n, p) for n in images for _ in range(repeats) for p in processes or _counts()]
+        rows = [_measured(model, reference, photos, count, workers, whole) for count, workers in turns]
     best = {(row["images"], row["processes"]): row for row in sorted(rows, key=lambda row: -row["seconds"])}
     content = {"machine": machine(), "reference": Path(reference).name, "all_stages": whole, "runs": rows}
     table = [
@@ -65,7 +66,7 @@ def main(
             str(p),
             f"{row['seconds']:.1f}",
             f"{n / row['seconds']:.0f}",
-            f"{best[n, 1]['seconds'] / row['seconds']:.2f}×",
+            f"{best[n, 1]['seconds'] / row['seconds']:.2f}×" if (n, 1) in best else "",
             f"{max(r['peak_mb'] for r in rows if (r['images'], r['processes']) == (n, p)):.0f}",
         )
         for (n, p), row in sorted(best.items())

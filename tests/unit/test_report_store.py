@@ -110,3 +110,12 @@ def test_another_class_is_another_answer(folder, tmp_path):
     make_worker(tmp_path, cache)(make_task(images))
     moved = make_task(replace(images, targets=(images.targets + 1) % 3))
     assert _same(make_worker(tmp_path, cache)(moved), make_worker(tmp_path)(moved))
+
+
+def test_another_crop_has_other_pixels(folder, tmp_path):
+    cache, task = tmp_path / "cache", make_task(labelled_folder(folder))
+    whole = make_worker(tmp_path, cache)
+    half = replace(whole, crop=replace(whole.crop, crop_fraction=0.5))
+    first, second = whole(task), half(task)
+    assert (first.pixels != second.pixels).any(axis=1).all()
+    assert _same(second, replace(half, store=Store(None))(task))

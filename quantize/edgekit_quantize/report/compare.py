@@ -51,6 +51,8 @@ def compare(
 ) -> Comparison:
     """Ask the reference, the stages between and the model files about every image.
 
+    Processes are started afresh: a script that calls this needs `if __name__ == "__main__":`.
+
     Args:
         bundle: The model file.
         reference: The float network.

@@ -74,13 +74,15 @@ class TorchModel:
         torch.set_num_threads(threads)
         network = checkpoint.load(self.path).network()
 
-        def run(pixels: Image) -> Logits:
+        def logits(pixels: Image) -> Logits:
             # NHWC in memory seen as NCHW is just what PyTorch calls channels_last: no copy, and several times faster.
             inputs = torch.from_numpy(normalize(pixels, self.spec)).permute(0, 3, 1, 2)
+            return np.asarray(network(inputs).numpy(), np.float32)
+
+        def run(pixels: Image) -> Logits:
+            starts = range(0, len(pixels), _TORCH_BATCH)
             with torch.inference_mode():
-                return np.asarray(
-                    torch.cat([network(part) for part in torch.split(inputs, _TORCH_BATCH)]).numpy(), np.float32
-                )
+                return np.concatenate([logits(pixels[start : start + _TORCH_BATCH]) for start in starts])
 
         return run
 
@@ -108,8 +110,8 @@ class OnnxModel:
         name = session.get_inputs()[0].name
 
         def run(pixels: Image) -> Logits:
-            inputs = normalize(pixels, self.spec).transpose(0, 3, 1, 2)
-            return np.asarray(np.concatenate([session.run(None, {name: x[None]})[0] for x in inputs]), np.float32)
+            inputs = (normalize(image, self.spec).transpose(2, 0, 1)[None] for image in pixels)
+            return np.asarray(np.concatenate([session.run(None, {name: x})[0] for x in inputs]), np.float32)
 
         return run
 

@@ -11,6 +11,7 @@ from importlib import metadata
 from itertools import islice
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from edgekit import __version__
@@ -51,10 +52,11 @@ class Stage:
     model: Model
 
     def asked(self, reference: Stage) -> Asked:
-        """Under a key that holds all that its answers depend on: both files, both inputs, runtime, processor."""
+        """Under a key that holds all that its answers depend on: both files and inputs, processor, versions."""
         facts = [
             *(fact for stage in (reference, self) for fact in (sha256(stage.model.path), to_plain(stage.model.spec))),
-            *(reference.model.runs_on, self.model.runs_on, platform.machine(), __version__),
+            *(reference.model.runs_on, self.model.runs_on, platform.machine()),
+            *(__version__, np.__version__, cv2.__version__),
         ]
         key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
         return Asked(self.name, self.model, key)
@@ -107,7 +109,9 @@ class Maker:
         path = self.folder / "reference.pt"
         checkpoints.save(path, replace(checkpoint, resume=None))
         spec = checkpoint.input
-        first = Stage("reference", "float", "float32", reference.name, reference.sha256, TorchModel(path, spec))
+        first = Stage(
+            "reference", "float", "float32", Path(reference.name).name, reference.sha256, TorchModel(path, spec)
+        )
         if not is_whole:
             return [first]
         onnx = self.folder / "model.onnx"
@@ -174,7 +178,7 @@ def _export(checkpoint: Path, onnx: Path) -> None:
 
 
 def _file(role: Role, name: str, file_format: str, path: Path, model: Model) -> Stage:
-    return Stage(role, name, file_format, str(path), sha256(path), model)
+    return Stage(role, name, file_format, path.name, sha256(path), model)
 
 
 def _check_size(size: tuple[int, ...], classes: int, card: Card) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -90,7 +91,7 @@ class Worker:
         decoded, readable, skipped = _decode(task.images)
         crops = _Crops(decoded)
         pixels = np.asarray([_sha256(image) for image in crops.of(self.crop)], np.uint8).reshape(-1, 32)
-        self.store.write(_PIXELS, key, {"readable": readable, "pixels": pixels})
+        self.store.write(self._cropping, key, {"readable": readable, "pixels": pixels})
         return Chunk(readable, skipped, pixels, self._answers(key, known, crops, task, readable))
 
     def _answers(
@@ -130,8 +131,14 @@ class Worker:
     def _runs(self) -> tuple[Run, ...]:
         return tuple(asked.model.open() for asked in self.asked)
 
+    @cached_property
+    def _cropping(self) -> str:
+        """Where pixel hashes are kept: what they depend on, the image apart."""
+        facts = f"{_geometry(self.crop)} OpenCV {cv2.__version__}"
+        return f"pixels-{hashlib.sha256(facts.encode()).hexdigest()}"
+
     def _seen(self, key: str, count: int) -> tuple[NDArray[np.bool_] | None, NDArray[np.uint8] | None]:
-        arrays = self.store.read(_PIXELS, key) or {}
+        arrays = self.store.read(self._cropping, key) or {}
         readable, pixels = arrays.get("readable"), arrays.get("pixels")
         if readable is None or readable.shape != (count,) or readable.dtype != np.bool_:
             return None, None
@@ -152,13 +159,15 @@ class _Crops:
         self._made: dict[tuple[object, ...], list[Image]] = {}
 
     def of(self, spec: InputSpec) -> list[Image]:
-        geometry = (spec.height, spec.width, spec.crop_fraction, spec.resize)
+        geometry = _geometry(spec)
         if geometry not in self._made:
             self._made[geometry] = [crop_and_resize(image, spec) for image in self._decoded]
         return self._made[geometry]
 
 
-_PIXELS = "pixels"
+def _geometry(spec: InputSpec) -> tuple[object, ...]:
+    """What a crop depends on."""
+    return spec.height, spec.width, spec.crop_fraction, spec.resize.value
 
 
 def _decode(images: ImageSet) -> tuple[list[Image], NDArray[np.bool_], tuple[str, ...]]:
