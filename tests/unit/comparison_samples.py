@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 from report_samples import float_flatbuffer, make_card
 
 from edgekit import bundle
 from edgekit_quantize.report.answers import Answers, Comparison, Cost, LayerNoise, Run
+from edgekit_quantize.report.make import Limits, build_report
 
 LABELS = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 SIZES = {"reference": 9_000_000, "onnx": 8_900_000, "float-tflite": 8_950_000, "model": 2_600_000, "builtin": 2_600_000}
@@ -106,6 +108,18 @@ def make_comparison(images=1000, seed=1, noise=0.3, collapsed=None, also=True, t
 def picture(row):
     """A small image, another one for each row."""
     return np.random.default_rng(row).integers(0, 256, (32, 32, 3), np.uint8)
+
+
+def make_report(comparison, limits=None, labels=LABELS, **more):
+    """The report on a comparison."""
+    return build_report(comparison, make_bundle(labels), picture, limits=limits, data_name="made up", **more)
+
+
+def full_report():
+    """Everything that a report can hold: a collapsed class, tags, other files, a skipped image, gates, a baseline."""
+    old = make_report(make_comparison(tags=True, noise=0.1)).document
+    comparison = replace(make_comparison(tags=True, collapsed=3), skipped=("a.jpg must be an image, got text.",))
+    return make_report(comparison, Limits(0.5, 97.0, old), command="edgekit report model.tflite --data 'my photos'")
 
 
 def _softmax(logits):
