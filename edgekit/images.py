@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from edgekit.card import InputSpec
 from edgekit.errors import InputError
+from edgekit.files import sha256
 from edgekit.listing import existing_folder, list_images
 from edgekit.preprocess import Image, crop_and_resize, read_image
 
@@ -48,6 +50,14 @@ class ImageSet(Protocol):
         """
         ...
 
+    def digest(self, index: int) -> str:
+        """SHA-256 of what the image is decoded from, which is cheaper than decoding it.
+
+        Raises:
+            InputError: The file cannot be read.
+        """
+        ...
+
     def subset(self, indices: NDArray[np.integer[Any]]) -> ImageSet:
         """The chosen images, in that order."""
         ...
@@ -71,6 +81,11 @@ class ArraySet:
         """The image itself, a view."""
         return np.asarray(self.pixels[index], np.uint8)
 
+    def digest(self, index: int) -> str:
+        """Of size and pixels."""
+        image = self.image(index)
+        return hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
+
     def subset(self, indices: NDArray[np.integer[Any]]) -> ArraySet:
         """The chosen images, in that order."""
         return ArraySet(self.pixels[indices], self.targets[indices], self.labels, self.name)
@@ -78,28 +93,40 @@ class ArraySet:
 
 @dataclass(frozen=True)
 class FileSet:
-    """Image files, decoded one at a time."""
+    """Image files, decoded one at a time; names are relative to `root` if it is given."""
 
     paths: tuple[Path, ...]
     targets: NDArray[np.int64]
     labels: tuple[str, ...]
+    root: Path | None = None
 
     @property
     def names(self) -> Sequence[str]:
         """The paths."""
-        return [str(path) for path in self.paths]
+        return [str(path if self.root is None else path.relative_to(self.root)) for path in self.paths]
 
     def image(self, index: int) -> Image:
         """Decode one file."""
         return read_image(self.paths[index])
 
+    def digest(self, index: int) -> str:
+        """Of the file's bytes."""
+        try:
+            return sha256(self.paths[index])
+        except OSError as error:
+            raise InputError(f"{self.paths[index]} must be a readable image, got: {error.strerror}.") from error
+
     def subset(self, indices: NDArray[np.integer[Any]]) -> FileSet:
         """The chosen images, in that order."""
-        return FileSet(tuple(self.paths[int(i)] for i in indices), self.targets[indices], self.labels)
+        return replace(self, paths=tuple(self.paths[int(i)] for i in indices), targets=self.targets[indices])
 
 
-def labelled_folder(folder: str | Path) -> FileSet:
+def labelled_folder(folder: str | Path, *, keep_empty: bool = False) -> FileSet:
     """`folder/<class>/*.jpg` as a labelled set; classes in alphabetical order.
+
+    Args:
+        folder: Where.
+        keep_empty: A class whose folder holds nothing is a class without images.
 
     Raises:
         InputError: No such folder, fewer than two classes, or a class without an image directly in its folder.
@@ -114,7 +141,7 @@ def labelled_folder(folder: str | Path) -> FileSet:
     paths: list[Path] = []
     targets: list[int] = []
     for index, entry in enumerate(classes):
-        found = _images_of_class(entry)
+        found = [] if keep_empty and not any(entry.iterdir()) else _images_of_class(entry)
         paths += found
         targets += [index] * len(found)
     return FileSet(tuple(paths), np.asarray(targets, np.int64), tuple(entry.name for entry in classes))

@@ -13,9 +13,8 @@ import torch
 from edgekit import bundle
 from edgekit.demo.clip import Clip, make_clip
 from edgekit.errors import EdgekitError
-from edgekit.files import check_writable, sha256, write_all
+from edgekit.files import check_writable, write_all
 from edgekit.progress import console
-from edgekit.train.checkpoint import Checkpoint
 from edgekit.train.loop import train
 from edgekit.train.recipes import Job, cifar10_job
 from edgekit.train.resume import last_path
@@ -30,8 +29,11 @@ from edgekit_deploy.truth import Truth
 from edgekit_quantize.convert import Conversion, convert
 from edgekit_quantize.convert_table import show
 from edgekit_quantize.recipe import load_recipe
+from edgekit_quantize.report.compare import compare, positions
 from edgekit_quantize.report.document import Document
-from edgekit_quantize.report.make import make_report, write_report
+from edgekit_quantize.report.examples import pictures_of
+from edgekit_quantize.report.make import build_report, write_report
+from edgekit_quantize.report.reference import open_reference
 
 
 @dataclass(frozen=True)
@@ -96,11 +98,11 @@ def run_demo(plan: Plan) -> Results:
         job = cifar10_job(quick=plan.quick, full=plan.full, images=plan.images, seed=plan.seed)
         _fetch_weights(job)
     with results.stage(2, "Train"):
-        checkpoint = _train(plan, job)
+        _train(plan, job)
     with results.stage(3, "Convert and quantize"):
         results.conversion = _convert(plan, job)
     with results.stage(4, "Accuracy-drop report"):
-        results.document = _report(plan, job, checkpoint)
+        results.document = _report(plan, job)
     with results.stage(5, "Camera loop"):
         clip = make_clip(job.test_set, plan.clip_images, plan.folder, plan.seed)
         results.camera = _camera(plan, clip)
@@ -115,7 +117,7 @@ def _fetch_weights(job: Job) -> None:
         imagenet_state()
 
 
-def _train(plan: Plan, job: Job) -> Checkpoint:
+def _train(plan: Plan, job: Job) -> None:
     count = len(job.train_set.targets)
     options = job.options
     console.print(
@@ -125,7 +127,6 @@ def _train(plan: Plan, job: Job) -> Checkpoint:
     out = plan.path("model.pt")
     result = train(options, job.train_set, out=out, resume=plan.resume and last_path(out).exists())
     console.print(f"Trained in {result.seconds:.0f} s, {result.images_per_second:.0f} images/s.")
-    return result.checkpoint
 
 
 def _convert(plan: Plan, job: Job) -> Conversion:
@@ -144,16 +145,13 @@ def _convert(plan: Plan, job: Job) -> Conversion:
     return result
 
 
-def _report(plan: Plan, job: Job, checkpoint: Checkpoint) -> Document:
-    report = make_report(
-        checkpoint,
-        bundle.read(plan.path("model.tflite")),
-        job.test_set,
-        data_name="CIFAR-10 test",
-        reference_sha256=sha256(plan.path("model.pt")),
-        threads=plan.threads,
-    )
-    write_report(report, plan.path("report.html"), plan.path("report.json"))
+def _report(plan: Plan, job: Job) -> Document:
+    judged = bundle.read(plan.path("model.tflite"))
+    comparison = compare(judged, open_reference(str(plan.path("model.pt"))), job.test_set, processes=plan.threads)
+    places = positions(comparison, job.test_set)
+    pictures = pictures_of(job.test_set, places, judged.card.input)
+    report = build_report(comparison, judged, pictures, data_name="CIFAR-10 test", command="edgekit demo")
+    write_report(report, plan.path("report.html"), plan.path("report.json"), plan.path("report.md"))
     return report.document
 
 

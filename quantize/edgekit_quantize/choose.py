@@ -20,7 +20,7 @@ from edgekit_quantize.blame import blame
 from edgekit_quantize.candidate import Candidate, FloatModel, make_candidate
 from edgekit_quantize.inference import PixelNetwork
 from edgekit_quantize.recipe import Recipe
-from edgekit_quantize.report.gate import Outcome, judge
+from edgekit_quantize.report.gate import Outcome, judge_drop
 from edgekit_quantize.report.labels import targets_by_name
 from edgekit_quantize.report.statistics import Estimate, paired_counts, paired_drop
 
@@ -155,7 +155,7 @@ class _Judge:
         """Drop in points with its interval, and what it means for the limit."""
         right = self._right(candidate.flatbuffer, candidate.recipe.name)
         drop = paired_drop(paired_counts(self._float_right, right))
-        return drop, judge(drop, self._limit.max_drop, len(right)).outcome
+        return drop, judge_drop(drop, self._limit.max_drop, len(right)).outcome
 
     def _right(self, flatbuffer: bytes, name: str, look: Callable[[Image], None] = lambda _: None) -> NDArray[np.bool_]:
         """Which images are answered right; each is shown to `look` as well."""

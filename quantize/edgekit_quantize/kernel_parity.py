@@ -19,7 +19,7 @@ from edgekit.card import InputSpec, Measurement
 from edgekit.preprocess import quantization_table, to_int8
 from edgekit.progress import tracked
 from edgekit.runtime import Kernels, Network, quiet_stderr, runtime_name
-from edgekit_quantize.graph import Graph
+from edgekit_quantize.graph import CHANNEL_AXIS, Graph, Node
 
 _Run = Callable[[NDArray[np.int8]], NDArray[Any]]
 
@@ -88,8 +88,13 @@ def kernel_parity(model: bytes, spec: InputSpec, pixels: NDArray[np.uint8], thre
 
 def multiply_accumulates(graph: Graph) -> int:
     """Of one run, over all convolutions and matrix products; at least 1."""
-    positions = {layer: graph.shape(layer.output)[1:-1] for layer in graph.layers()}
-    return max(1, sum(math.prod(graph.shape(layer.weight)) * math.prod(size) for layer, size in positions.items()))
+    return max(1, sum(layer_work(graph, node) for node in graph.nodes() if node.operator in CHANNEL_AXIS))
+
+
+def layer_work(graph: Graph, node: Node) -> int:
+    """Multiply-accumulates of one convolution or matrix product: every weight once for each place of the output."""
+    weight = node.inputs[1] or ""
+    return math.prod(graph.shape(weight)) * math.prod(graph.shape(node.outputs[0])[1:-1])
 
 
 def _compare(name: str, runtime: str, expected: NDArray[np.int8], got: NDArray[np.int8]) -> KernelParity:

@@ -49,7 +49,9 @@ def test_train_convert_report_camera(trained):
     assert run(["report", *arguments]) == 0
     result = json.loads(report.with_suffix(".json").read_text())
     assert result["data"]["images"] == 36
-    float_top1, int8_top1 = (stage["top1"]["value"] for stage in result["stages"])
+    top1 = {stage["role"]: stage["top1"]["value"] for stage in result["stages"]}
+    assert list(top1) == ["reference", "onnx", "float-tflite", "model", "builtin"]
+    float_top1, int8_top1 = top1["reference"], top1["model"]
     # Chance is 33 %; in a few seconds from random weights it reaches about 60 %.
     assert float_top1 > 45
     assert abs(float_top1 - int8_top1) < 10
@@ -82,7 +84,7 @@ def test_the_demos_stages_leave_their_files(tmp_path, monkeypatch, capsys):
     out = tmp_path / "demo"
     assert run(["demo", "--quick", "--clip-images", "4", "--out", str(out)]) == 0
     told = capsys.readouterr()
-    expected = {"model.pt", "model.onnx", "model.tflite", "report.html", "report.json", "camera.mp4"}
+    expected = {"model.pt", "model.onnx", "model.tflite", "report.html", "report.json", "report.md", "camera.mp4"}
     assert expected <= {path.name for path in out.iterdir()}
     assert not [path for path in out.iterdir() if path.name.startswith(".") or ".last." in path.name]
     assert "camera accuracy" in told.out and "edgekit doctor" in told.out

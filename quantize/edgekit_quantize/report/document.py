@@ -1,4 +1,4 @@
-"""What a report says, as frozen dataclasses: the JSON file is exactly this, and HTML and table are drawn from it."""
+"""What a report says: the JSON file is exactly this, and HTML, Markdown and the table are drawn from it."""
 
 from __future__ import annotations
 
@@ -7,155 +7,13 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from edgekit.card import Architecture, Measurement, Provenance, from_plain, to_plain
+from edgekit.card import from_plain, to_plain
 from edgekit.errors import InputError
-from edgekit_quantize.report.gate import Gate
-from edgekit_quantize.report.statistics import Bin, Estimate, PairedCounts
+from edgekit_quantize.report.changes import Change, Costs, Direction, Since
+from edgekit_quantize.report.facts import Confusion, DataFacts, Flip, Group, LayerRow, ModelFacts, Outcomes, Pair, Stage
+from edgekit_quantize.report.gate import Gate, Outcome
 
-SCHEMA_VERSION = 2
-
-
-@dataclass(frozen=True)
-class ModelFacts:
-    """The model file and the float reference.
-
-    Attributes:
-        format: What the file holds, such as "int8" or "fp16"; it is called so throughout the report.
-        file_sha256: Hash of the whole .tflite file.
-        reference_sha256: Hash of the checkpoint file, as in the card; "" if it was only in memory.
-        input_height: Pixels.
-        input_width: Pixels.
-    """
-
-    name: str
-    format: str
-    architecture: Architecture
-    input_height: int
-    input_width: int
-    file_sha256: str
-    reference_sha256: str
-    provenance: Provenance
-    measurements: tuple[Measurement, ...]
-
-
-@dataclass(frozen=True)
-class DataFacts:
-    """The images.
-
-    Attributes:
-        name: What the user calls them.
-        images: How many were compared.
-        classes: How many classes they are of.
-        pixels_sha256: Hash over the cropped pixels and the class of each image, in order.
-        skipped: One line for each image that could not be read.
-    """
-
-    name: str
-    images: int
-    classes: int
-    pixels_sha256: str
-    skipped: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One model's own results.
-
-    Attributes:
-        name: "float", or the format of the model file.
-        runs_on: What executed it.
-        size: Bytes: of the weights (float) or of the file (model).
-        top1: Percent.
-        top5: Percent; None with five classes or fewer, where it says nothing.
-        nll: Mean negative log-likelihood, in nats.
-        calibration_error: Expected calibration error, in points.
-        reliability: The bins of the diagram.
-    """
-
-    name: str
-    runs_on: str
-    size: int
-    top1: Estimate
-    top5: Estimate | None
-    nll: float
-    calibration_error: float
-    reliability: tuple[Bin, ...]
-
-
-@dataclass(frozen=True)
-class Drop:
-    """The model file against float, paired.
-
-    Attributes:
-        points: Float top-1 minus the model's, in percentage points.
-        counts: lost = right → wrong, gained = wrong → right.
-        mcnemar_p: Exact two-sided p-value that lost and gained are equally likely.
-        agreement: Same top-1 class, right or wrong, in percent.
-        kl: Mean KL(float ‖ model), in nats.
-        sqnr_db: Logits signal-to-quantization-noise ratio; None if the logits are the same.
-    """
-
-    points: Estimate
-    counts: PairedCounts
-    mcnemar_p: float
-    agreement: Estimate
-    kl: float
-    sqnr_db: float | None
-
-
-@dataclass(frozen=True)
-class ClassRow:
-    """One class.
-
-    Attributes:
-        float_top1: Percent.
-        model_top1: Percent.
-        drop: Percentage points, with Newcombe's interval.
-        counts: Outcomes within the class.
-        adjusted_p: McNemar's exact p-value, adjusted over all classes (Benjamini–Hochberg).
-    """
-
-    label: str
-    images: int
-    float_top1: float
-    model_top1: float
-    drop: Estimate
-    counts: PairedCounts
-    adjusted_p: float
-
-    @property
-    def has_changed(self) -> bool:
-        """Whether the class got worse or better beyond chance, looking at all classes at once."""
-        return self.adjusted_p < 0.05
-
-
-@dataclass(frozen=True)
-class Guess:
-    """A class and its softmax, in percent."""
-
-    label: str
-    percent: float
-
-
-@dataclass(frozen=True)
-class Flip:
-    """An image on which exactly one model is right.
-
-    Attributes:
-        image: Its name.
-        truth: Its class.
-        is_lost: True: float right, model wrong. False: the other way round.
-        shift: Softmax of the true class, float minus model, in points.
-        float_guesses: Best three.
-        model_guesses: Best three.
-    """
-
-    image: str
-    truth: str
-    is_lost: bool
-    shift: float
-    float_guesses: tuple[Guess, ...]
-    model_guesses: tuple[Guess, ...]
+SCHEMA_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -163,34 +21,104 @@ class Document:
     """The whole report.
 
     Attributes:
-        gate: None if no limit was set.
+        model: The judged file.
+        data: The images.
+        stages: Reference first, then the stages to the model, builtin kernels, other files.
+        gates: Those that were set.
         classes: In the card's order; only those that have images.
-        flips: The worst first, lost before gained.
-        confusion_change: Confusion counts of model minus float, row = true class, column = answer; None with many
+        subgroups: By column and value; null without tags.
+        confusions: Mistakes whose number changed, the largest change first.
+        confusion_change: Confusion counts of model minus reference, row = true class, column = answer; null with many
             classes.
         confusion_labels: Their names, in row order; empty with many classes.
+        flips: The worst first, lost before gained.
+        layers: Noise layer by layer; null if it was not measured.
+        since: Against the baseline report; null without one.
+        outcomes: Right or wrong, image by image.
         tools: Package name to version, of this comparison.
+        command: As it was typed; "" from a program.
+        costs: Times, memory, sizes: all that differs between two runs.
+        schema_version: Of this file.
     """
 
     model: ModelFacts
     data: DataFacts
     stages: tuple[Stage, ...]
-    drop: Drop
-    gate: Gate | None
-    classes: tuple[ClassRow, ...]
-    flips: tuple[Flip, ...]
+    gates: tuple[Gate, ...]
+    classes: tuple[Group, ...]
+    subgroups: tuple[Group, ...] | None
+    confusions: tuple[Confusion, ...]
     confusion_change: tuple[tuple[int, ...], ...] | None
     confusion_labels: tuple[str, ...]
+    flips: tuple[Flip, ...]
+    layers: tuple[LayerRow, ...] | None
+    since: Since | None
+    outcomes: Outcomes
     tools: dict[str, str]
+    command: str
+    costs: Costs
     schema_version: int = field(default=SCHEMA_VERSION)
+
+    @property
+    def reference(self) -> Stage:
+        """The float network."""
+        return self.stages[0]
+
+    @property
+    def judged(self) -> Stage:
+        """The model file's own stage."""
+        return next(stage for stage in self.stages if stage.role == "model")
+
+    @property
+    def drop(self) -> Pair:
+        """The model file against the reference."""
+        drop = self.judged.drop
+        if drop is None:
+            raise InputError("The report's model must be held against the reference, got none.", "Make it again.")
+        return drop
+
+    @property
+    def chain(self) -> tuple[Stage, ...]:
+        """From the reference to the model, in order."""
+        return tuple(stage for stage in self.stages if stage.role in ("reference", "onnx", "float-tflite", "model"))
+
+    @property
+    def builtin(self) -> Stage | None:
+        """The model file under builtin kernels, if that was run."""
+        return next((stage for stage in self.stages if stage.role == "builtin"), None)
+
+    @property
+    def files(self) -> tuple[Stage, ...]:
+        """The model file and those beside it."""
+        return tuple(stage for stage in self.stages if stage.role in ("model", "also"))
 
     @property
     def has_top5(self) -> bool:
         """Whether top-5 means anything here."""
         return any(stage.top5 is not None for stage in self.stages)
 
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """Everything that was held against the baseline."""
+        return (self.since.changes if self.since else ()) + self.costs.changes
+
+    @property
+    def regressions(self) -> tuple[Change, ...]:
+        """What got worse since the baseline."""
+        return tuple(change for change in self.changes if change.direction is Direction.WORSE)
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """Of all gates and the baseline together; None if there is neither."""
+        if not self.gates and self.since is None:
+            return None
+        outcomes = {gate.outcome for gate in self.gates}
+        if Outcome.FAILED in outcomes or self.regressions:
+            return Outcome.FAILED
+        return Outcome.UNDECIDED if Outcome.UNDECIDED in outcomes else Outcome.PASSED
+
     def to_json(self) -> str:
-        """Canonical JSON with six significant digits, no date in it: the same input gives the same bytes."""
+        """Canonical JSON with six significant digits, no date in it: the same input gives the same bytes but costs."""
         plain = _round(to_plain(self))
         return json.dumps(plain, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -199,11 +127,12 @@ class Document:
         """Parse a report's JSON, strictly.
 
         Raises:
-            InputError: Not JSON, another schema version, an unknown or missing key, a value of the wrong type.
+            InputError: Not JSON, another schema version, an unknown or missing key, a value of the wrong type, no
+                stage of the model.
         """
         try:
-            plain = json.loads(text)
-        except ValueError as error:
+            plain = json.loads(text, parse_constant=_refuse)
+        except (ValueError, RecursionError) as error:
             raise InputError(f"The report must be JSON, got: {error}.") from error
         version = plain.get("schema_version") if isinstance(plain, dict) else None
         if version != SCHEMA_VERSION:
@@ -211,7 +140,13 @@ class Document:
                 f"The report's schema_version must be {SCHEMA_VERSION}, got {version!r}.", "Make the report again."
             )
         document: Document = from_plain(cls, plain, "report")
+        if [stage.role for stage in document.stages].count("model") != 1:
+            raise InputError("The report must have one stage of the model, got none or several.")
         return document
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant}, which JSON does not know")
 
 
 def finite_or_none(value: float) -> float | None:

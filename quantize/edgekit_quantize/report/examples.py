@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -14,10 +13,9 @@ from edgekit.card import InputSpec
 from edgekit.errors import InputError
 from edgekit.images import ImageSet
 from edgekit.preprocess import Image, crop_and_resize
-from edgekit.quant import softmax, top_k
-from edgekit_quantize.report.analysis import Judged
-from edgekit_quantize.report.document import Flip, Guess
-from edgekit_quantize.report.predict import Predictions
+from edgekit_quantize.report.analysis import right
+from edgekit_quantize.report.answers import Answers
+from edgekit_quantize.report.facts import Flip, Guess
 
 MOST = 24
 _LARGEST = 160
@@ -26,54 +24,43 @@ _LOSSLESS_UP_TO = 64
 
 
 def find_flips(
-    predictions: Predictions,
-    ours: Judged,
-    theirs: Judged,
-    targets: NDArray[np.int64],
-    names: Sequence[str],
-    labels: tuple[str, ...],
+    ours: Answers, theirs: Answers, targets: NDArray[np.int64], names: Sequence[str], labels: Sequence[str]
 ) -> tuple[tuple[Flip, ...], NDArray[np.int64]]:
-    """The images on which exactly one model is right, at most 24: lost ones first, each by the largest shift.
+    """The images on which exactly one network is right, at most 24: lost ones first, each by the largest shift.
 
     Returns:
-        The flips, and their rows in the predictions.
+        The flips, and their rows.
     """
-    shift = ours.truth - theirs.truth
-    lost = np.flatnonzero(ours.right & ~theirs.right)
-    gained = np.flatnonzero(~ours.right & theirs.right)
+    shift, before, after = ours.truth - theirs.truth, right(ours), right(theirs)
+    lost, gained = np.flatnonzero(before & ~after), np.flatnonzero(~before & after)
     # Stable sorting: equal shifts stay in the order of the images.
     ordered = [lost[np.argsort(-shift[lost], kind="stable")], gained[np.argsort(shift[gained], kind="stable")]]
     rows = np.concatenate(ordered)[:MOST].astype(np.int64)
     flips = tuple(
         Flip(
-            image=_short(names[int(predictions.indices[row])]),
+            image=names[int(row)],
             truth=labels[int(targets[row])],
-            is_lost=bool(ours.right[row]),
+            is_lost=bool(before[row]),
             shift=100.0 * float(shift[row]),
-            float_guesses=_guesses(predictions.reference[row], labels),
-            model_guesses=_guesses(predictions.model[row], labels),
+            float_guesses=_guesses(ours, int(row), labels),
+            model_guesses=_guesses(theirs, int(row), labels),
         )
         for row in rows
     )
     return flips, rows
 
 
-def thumbnails(images: ImageSet, indices: NDArray[np.int64], spec: InputSpec) -> tuple[str, ...]:
-    """The images as the models see them, at most 160 pixels on a side, as data URIs."""
-    return tuple(_data_uri(crop_and_resize(images.image(int(index)), spec)) for index in indices)
+def pictures_of(images: ImageSet, places: NDArray[np.int64], spec: InputSpec) -> Callable[[int], Image]:
+    """The pixels of compared rows, cropped as the networks saw them; `places` (N,) are the rows' places in `images`."""
+    return lambda row: crop_and_resize(images.image(int(places[row])), spec)
 
 
-def _short(name: str) -> str:
-    """The last two parts of a path: class and file, wherever the folder lies."""
-    return "/".join(Path(name).parts[-2:])
+def data_uri(pixels: Image) -> str:
+    """An RGB image as the networks see it, at most 160 pixels on a side, as a data URI.
 
-
-def _guesses(logits: NDArray[np.float32], labels: tuple[str, ...]) -> tuple[Guess, ...]:
-    chances = softmax(logits)
-    return tuple(Guess(labels[int(i)], 100.0 * float(chances[i])) for i in top_k(logits, 3))
-
-
-def _data_uri(pixels: Image) -> str:
+    Raises:
+        InputError: It cannot be encoded.
+    """
     height, width = pixels.shape[:2]
     scale = _LARGEST / max(height, width)
     if scale < 1:
@@ -84,3 +71,8 @@ def _data_uri(pixels: Image) -> str:
     if not is_encoded:
         raise InputError(f"An example must be encodable as {kind}, got {width}×{height} pixels that are not.")
     return f"data:image/{kind};base64,{base64.b64encode(data.tobytes()).decode()}"
+
+
+def _guesses(answers: Answers, row: int, labels: Sequence[str]) -> tuple[Guess, ...]:
+    best = zip(answers.top[row, :3], answers.probabilities[row, :3], strict=True)
+    return tuple(Guess(labels[int(index)], 100.0 * float(chance)) for index, chance in best)

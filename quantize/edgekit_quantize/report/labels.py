@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.card import Card
+from edgekit.card import Card, InputSpec
 from edgekit.errors import InputError
 from edgekit.images import FileSet, ImageSet, labelled_folder
-from edgekit.train.checkpoint import Checkpoint
 
 _NAMED = 5
+_REMEDY = "Give the network that the model was converted from."
 
 
 def held_out_folder(folder: str | Path) -> FileSet:
@@ -22,29 +22,27 @@ def held_out_folder(folder: str | Path) -> FileSet:
     Raises:
         InputError: As `labelled_folder`.
     """
-    folder = Path(folder)
-    for name in ("val", "test"):
-        if (folder / name).is_dir():
-            return labelled_folder(folder / name)
-    return labelled_folder(folder)
+    return labelled_folder(held_out(Path(folder)))
 
 
-def check_same_task(checkpoint: Checkpoint, card: Card) -> None:
-    """Make sure that both models answer the same question about the same crop.
+def held_out(folder: Path) -> Path:
+    """`folder/val`, else `folder/test`, else `folder` itself."""
+    return next((folder / name for name in ("val", "test") if (folder / name).is_dir()), folder)
+
+
+def check_same_task(labels: tuple[str, ...], spec: InputSpec, card: Card) -> None:
+    """Make sure that a reference with these labels and this input answers the model's question about the same crop.
 
     Mean and standard deviation may differ: each model gets its own normalization of the same pixels.
 
     Raises:
         InputError: Other classes, another order of classes, another input size or crop.
     """
-    _check_classes(checkpoint.labels, card.labels)
+    check_classes(labels, card.labels, "reference")
     for name in ("height", "width", "crop_fraction", "resize"):
-        ours, theirs = getattr(card.input, name), getattr(checkpoint.input, name)
+        ours, theirs = getattr(card.input, name), getattr(spec, name)
         if ours != theirs:
-            raise InputError(
-                f"The checkpoint's input {name} must be the model's, {ours}, got {theirs}.",
-                "Give the checkpoint that the model was converted from.",
-            )
+            raise InputError(f"The reference's input {name} must be the model's, {ours}, got {theirs}.", _REMEDY)
 
 
 def check_same_reference(reference_sha256: str, card: Card) -> None:
@@ -56,9 +54,9 @@ def check_same_reference(reference_sha256: str, card: Card) -> None:
     known = card.provenance.reference_sha256
     if reference_sha256 and known and reference_sha256 != known:
         raise InputError(
-            f"The reference must be the checkpoint that the model was converted from (sha256 {known[:12]}…), "
+            f"The reference must be the network that the model was converted from (sha256 {known[:12]}…), "
             f"got another one ({reference_sha256[:12]}…).",
-            "Give that checkpoint, or convert this one.",
+            "Give that one, or convert this one.",
         )
 
 
@@ -81,33 +79,37 @@ def targets_by_name(images: ImageSet, labels: tuple[str, ...]) -> NDArray[np.int
         return targets
     if unknown := [label for label in images.labels if label not in labels]:
         raise InputError(
-            f"The image classes must be among the model's {len(labels)} ({_some(labels)}), got {_some(unknown)}.",
+            f"The image classes must be among the model's {len(labels)} ({some(labels)}), got {some(unknown)}.",
             "Rename or remove those folders.",
         )
     if double := [label for label in images.labels if labels.count(label) > 1]:
-        raise InputError(f"A class name must stand once in the model's labels, got {_some(double)} twice or more.")
+        raise InputError(f"A class name must stand once in the model's labels, got {some(double)} twice or more.")
     return np.asarray([labels.index(label) for label in images.labels], np.int64)[targets]
 
 
-def _check_classes(theirs: tuple[str, ...], ours: tuple[str, ...]) -> None:
+def check_classes(theirs: tuple[str, ...], ours: tuple[str, ...], whose: str) -> None:
+    """Make sure that the labels of `whose` file are the model's (`ours`), place by place.
+
+    Raises:
+        InputError: Other classes or another order; those that differ are named.
+    """
     if theirs == ours:
         return
-    remedy = "Give the checkpoint that the model was converted from."
     extra = [label for label in theirs if label not in ours]
     missing = [label for label in ours if label not in theirs]
     if extra or missing:
         raise InputError(
-            f"The checkpoint's {len(theirs)} classes must be the model's {len(ours)}, got "
-            f"{_some(extra) or 'none'} only in the checkpoint and {_some(missing) or 'none'} only in the model.",
-            remedy,
+            f"The {whose}'s {len(theirs)} classes must be the model's {len(ours)}, got "
+            f"{some(extra) or 'none'} only in the {whose} and {some(missing) or 'none'} only in the model.",
+            _REMEDY,
         )
     if len(theirs) != len(ours):
-        raise InputError(f"The checkpoint must have {len(ours)} classes, got {len(theirs)}.", remedy)
+        raise InputError(f"The {whose} must have {len(ours)} classes, got {len(theirs)}.", _REMEDY)
     moved = [f"{i}: {a} ≠ {b}" for i, (a, b) in enumerate(zip(theirs, ours, strict=True)) if a != b]
-    raise InputError(f"The checkpoint's classes must be in the model's order, got {_some(moved)}.", remedy)
+    raise InputError(f"The {whose}'s classes must be in the model's order, got {some(moved)}.", _REMEDY)
 
 
-def _some(names: Iterable[str]) -> str:
+def some(names: Iterable[str]) -> str:
     """The first few of many names."""
     names = list(names)
     tail = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""

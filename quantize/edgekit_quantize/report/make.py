@@ -1,9 +1,13 @@
-"""Make a report, and write it: the door for programs (`edgekit demo` comes in here)."""
+"""From all answers to a report, and the report to files."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import json
+import os
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -13,16 +17,36 @@ from numpy.typing import NDArray
 from edgekit import __version__
 from edgekit.bundle import Bundle
 from edgekit.errors import GateError, InputError
-from edgekit.files import check_writable, write_whole
-from edgekit.images import ImageSet
-from edgekit.train.checkpoint import Checkpoint
+from edgekit.files import check_writable, write_all
+from edgekit.preprocess import Image
 from edgekit_quantize.formats import format_of
-from edgekit_quantize.report import analysis, examples
-from edgekit_quantize.report.document import DataFacts, Document, ModelFacts, Stage
-from edgekit_quantize.report.gate import Outcome, judge
+from edgekit_quantize.report import analysis, baseline, examples
+from edgekit_quantize.report.answers import Comparison, Run
+from edgekit_quantize.report.changes import CostRow, Costs, Since
+from edgekit_quantize.report.document import Document
+from edgekit_quantize.report.facts import DataFacts, ModelFacts, Outcomes
+from edgekit_quantize.report.gate import Gate, Measure, Outcome, judge_agreement, judge_drop
 from edgekit_quantize.report.html import render
-from edgekit_quantize.report.labels import check_same_reference, check_same_task, targets_by_name
-from edgekit_quantize.report.predict import BATCH, Predictions, predict
+from edgekit_quantize.report.markdown import to_markdown
+from edgekit_quantize.report.verdict import change_line
+from edgekit_quantize.report.wording import interval, listed, number
+
+_TOOLS = ("torch", "onnx", "onnxruntime", "ai-edge-litert", "tflite-runtime", "numpy", "scipy", "opencv-python")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the model is held against.
+
+    Attributes:
+        max_drop: In percentage points, for the upper bound of the drop; None for no gate.
+        min_agreement: In percent, for the lower bound of the agreement; None for no gate.
+        baseline: An older report of the same images; None for none.
+    """
+
+    max_drop: float | None = None
+    min_agreement: float | None = None
+    baseline: Document | None = None
 
 
 @dataclass(frozen=True)
@@ -40,99 +64,134 @@ class Report:
     truth: NDArray[np.float64]
 
     def check_gate(self) -> None:
-        """Raise if a limit was set and the drop is not certainly within it.
+        """Raise if a gate that was set did not pass, or if something got worse since the baseline.
 
         Raises:
-            GateError: It is not.
+            GateError: It did.
         """
-        gate, drop = self.document.gate, self.document.drop.points
-        if gate is None or gate.outcome is Outcome.PASSED:
+        open_gates = [gate for gate in self.document.gates if gate.outcome is not Outcome.PASSED]
+        problems = [_problem(self.document, gate) for gate in open_gates]
+        if worse := self.document.regressions:
+            lines = listed([change_line(change) for change in worse])
+            problems.append(f"Nothing must be worse than in the baseline, got {lines}.")
+        if not problems:
             return
-        message = (
-            f"The accuracy drop must be at most {gate.max_drop:g} points, got {drop.value:.2f} "
-            f"(95 % interval {drop.low:.2f} to {drop.high:.2f})."
-        )
-        if gate.outcome is Outcome.FAILED:
-            raise GateError(message, "Quantize with another recipe or more calibration images.")
-        needed = f"about {gate.images_needed:,} images" if gate.images_needed else "more images"
-        raise GateError(message, f"{self.document.data.images:,} images are too few to decide: take {needed}.")
+        undecided = [gate for gate in open_gates if gate.outcome is Outcome.UNDECIDED]
+        if len(undecided) < len(problems):
+            raise GateError(" ".join(problems), "Quantize with another recipe or more calibration images.")
+        known = [gate.images_needed for gate in undecided if gate.images_needed]
+        needed = f"about {max(known):,} images" if known else "more images"
+        images = self.document.data.images
+        raise GateError(" ".join(problems), f"{images:,} images are too few to decide: take {needed}.")
 
 
-def make_report(
-    checkpoint: Checkpoint,
+def build_report(
+    comparison: Comparison,
     bundle: Bundle,
-    images: ImageSet,
+    picture: Callable[[int], Image],
     *,
-    max_drop: float | None = None,
+    limits: Limits | None = None,
     data_name: str,
-    reference_sha256: str = "",
-    batch: int = BATCH,
-    threads: int | None = None,
+    command: str = "",
 ) -> Report:
-    """Compare the float network with the model file on labelled images.
+    """Boil all answers down to a report.
 
     Args:
-        checkpoint: The float network.
-        bundle: The model file, of any format.
-        images: Labelled images; their classes are matched to the card's by name.
-        max_drop: Limit of the gate in percentage points, on the upper bound of the interval; None for no gate.
-        data_name: What to call the images in the report.
-        reference_sha256: Hash of the checkpoint's file, which must be the one in the card; "" skips that check.
-        batch: Images at a time through PyTorch.
-        threads: Default all cores.
+        comparison: Reference, stages and files on the same images.
+        bundle: The model file.
+        picture: The pixels of a row of the comparison, as the networks saw them: (height, width, 3) RGB uint8.
+        limits: What the model is held against; None for nothing.
+        data_name: What to call the images.
+        command: The command line, as it was typed.
 
     Raises:
-        InputError: The three do not belong together, or cannot be used.
+        InputError: The baseline is of other images or classes.
     """
-    check_same_task(checkpoint, bundle.card)
-    check_same_reference(reference_sha256, bundle.card)
-    targets = targets_by_name(images, bundle.card.labels)
-    predictions = predict(checkpoint, bundle, images, batch=batch, threads=threads)
-    targets = targets[predictions.indices]
-    labels = bundle.card.labels
-    ours = analysis.judge_logits(predictions.reference, targets)
-    theirs = analysis.judge_logits(predictions.model, targets)
-    drop = analysis.compare(predictions.reference, predictions.model, ours, theirs)
-    flips, positions = examples.find_flips(predictions, ours, theirs, targets, images.names, labels)
+    limits, comparison = limits or Limits(), analysis.with_unique_names(comparison)
+    labels, targets = bundle.card.labels, comparison.targets
+    reference, model = comparison.runs[0], analysis.run_of(comparison, "model")
+    ours, theirs = reference.answers, model.answers
+    stages = analysis.stages(comparison, len(labels))
+    flips, rows = examples.find_flips(ours, theirs, targets, comparison.names, labels)
     change, change_labels = analysis.confusion_change(ours, theirs, targets, labels)
-    file_format = format_of(bundle.data).value
+    data = _data_facts(data_name, comparison, labels)
+    outcomes = Outcomes(
+        *(baseline.pack(f) for f in (analysis.right(ours), analysis.right(theirs), analysis.agrees(ours, theirs)))
+    )
     document = Document(
-        model=_model_facts(bundle, file_format, reference_sha256),
-        data=_data_facts(data_name, predictions, targets),
-        stages=_stages(checkpoint, bundle, file_format, predictions, ours, theirs),
-        drop=drop,
-        gate=None if max_drop is None else judge(drop.points, max_drop, len(targets)),
-        classes=analysis.class_rows(ours, theirs, targets, labels),
-        flips=flips,
+        model=_model_facts(bundle, reference.sha256),
+        data=data,
+        stages=stages,
+        gates=(),
+        classes=analysis.class_groups(ours, theirs, targets, labels),
+        subgroups=analysis.tag_groups(ours, theirs, comparison.tags) if comparison.tags else None,
+        confusions=analysis.confusions(ours, theirs, targets, labels),
         confusion_change=change,
         confusion_labels=change_labels,
-        tools=_tools(predictions),
+        flips=flips,
+        layers=analysis.layer_rows(comparison.layers),
+        since=_since(limits.baseline, reference.sha256, data, outcomes, targets, labels),
+        outcomes=outcomes,
+        tools=_tools(),
+        command=command,
+        costs=_costs(comparison.runs, model, len(bundle.data), limits.baseline),
     )
-    pictures = examples.thumbnails(images, predictions.indices[positions], bundle.card.input)
+    document = _judged(document, limits)
+    pictures = tuple(examples.data_uri(picture(int(row))) for row in rows)
     return Report(document, pictures, np.stack([ours.truth, theirs.truth], axis=1))
 
 
-def write_report(report: Report, html_path: str | Path, json_path: str | Path) -> None:
-    """Write both files; each is either whole or untouched.
+def write_report(
+    report: Report, html_path: str | Path, json_path: str | Path, markdown_path: str | Path | None = None
+) -> None:
+    """Write all files, or none.
 
     Raises:
-        InputError: A folder cannot be written, the disk is full, or both names are one file.
+        InputError: A folder cannot be written, the disk is full, or two names are one file.
     """
-    html_path, json_path = Path(html_path), Path(json_path)
-    if html_path.resolve() == json_path.resolve():
-        raise InputError(f"The HTML and the JSON file must be two files, got {html_path} for both.")
-    check_writable(html_path)
-    check_writable(json_path)
-    html = render(report.document, report.pictures, report.truth)
-    write_whole(json_path, report.document.to_json())
-    write_whole(html_path, html)
+    places = [Path(path) for path in (html_path, json_path, markdown_path) if path is not None]
+    if len({path.resolve() for path in places}) < len(places):
+        raise InputError(f"The files of a report must be different files, got {listed([str(p) for p in places])}.")
+    for path in places:
+        check_writable(path)
+    document = report.document
+    texts = [render(document, report.pictures, report.truth), document.to_json(), to_markdown(document)]
+    write_all({path: text.encode() for path, text in zip(places, texts, strict=False)})
 
 
-def _model_facts(bundle: Bundle, file_format: str, reference_sha256: str) -> ModelFacts:
+def labels_sha256(labels: Sequence[str]) -> str:
+    """Hash over the class names, in order."""
+    return hashlib.sha256(json.dumps(list(labels), ensure_ascii=False).encode()).hexdigest()
+
+
+def _judged(document: Document, limits: Limits) -> Document:
+    gates, drop, images = [], document.drop, document.data.images
+    if limits.max_drop is not None:
+        gates.append(judge_drop(drop.points, limits.max_drop, images))
+    if limits.min_agreement is not None:
+        gates.append(judge_agreement(drop.agreement, limits.min_agreement, images))
+    return replace(document, gates=tuple(gates))
+
+
+def _problem(document: Document, gate: Gate) -> str:
+    if gate.measure is Measure.DROP:
+        drop = document.drop.points
+        return (
+            f"The accuracy drop must be at most {gate.limit:g} points, got {drop.value:.2f} "
+            f"(95 % interval {drop.low:.2f} to {drop.high:.2f})."
+        )
+    same = document.drop.agreement
+    return (
+        f"The agreement with float must be at least {gate.limit:g} %, got {number(same.value)} "
+        f"(95 % interval {interval(same)})."
+    )
+
+
+def _model_facts(bundle: Bundle, reference_sha256: str) -> ModelFacts:
     card = bundle.card
     return ModelFacts(
         name=card.name,
-        format=file_format,
+        format=format_of(bundle.data).value,
         architecture=card.architecture,
         input_height=card.input.height,
         input_width=card.input.width,
@@ -143,34 +202,58 @@ def _model_facts(bundle: Bundle, file_format: str, reference_sha256: str) -> Mod
     )
 
 
-def _data_facts(name: str, predictions: Predictions, targets: NDArray[np.int64]) -> DataFacts:
-    digest = hashlib.sha256(predictions.pixels_sha256.encode() + targets.astype("<i8").tobytes())
+def _data_facts(name: str, comparison: Comparison, labels: Sequence[str]) -> DataFacts:
+    present = {int(index) for index in np.unique(comparison.targets)}
     return DataFacts(
         name=name,
-        images=len(targets),
-        classes=len(np.unique(targets)),
-        pixels_sha256=digest.hexdigest(),
-        skipped=predictions.skipped,
+        images=len(comparison.targets),
+        classes=len(present),
+        data_sha256=comparison.data_sha256,
+        labels_sha256=labels_sha256(labels),
+        skipped=comparison.skipped,
+        empty_classes=tuple(label for index, label in enumerate(labels) if index not in present),
     )
 
 
-def _stages(
-    checkpoint: Checkpoint,
-    bundle: Bundle,
-    file_format: str,
-    predictions: Predictions,
-    ours: analysis.Judged,
-    theirs: analysis.Judged,
-) -> tuple[Stage, ...]:
-    weights = sum(tensor.numel() * tensor.element_size() for tensor in checkpoint.state.values())
-    kernels = {"xnnpack": "XNNPACK", "mixed": "XNNPACK in part"}.get(predictions.kernels.value, "builtin kernels")
-    return (
-        analysis.stage("float", f"PyTorch {metadata.version('torch')}", weights, ours),
-        analysis.stage(file_format, f"{predictions.runtime}, {kernels}", len(bundle.data), theirs),
-    )
+def _since(
+    older: Document | None,
+    reference_sha256: str,
+    data: DataFacts,
+    outcomes: Outcomes,
+    targets: NDArray[np.int64],
+    labels: Sequence[str],
+) -> Since | None:
+    if older is None:
+        return None
+    baseline.check_same_data(older, data.data_sha256, data.labels_sha256)
+    return baseline.changes_since(older, reference_sha256, outcomes, targets, labels)
 
 
-def _tools(predictions: Predictions) -> dict[str, str]:
-    runtime, version = predictions.runtime.split(" ", 1)
-    names = ("torch", "numpy", "scipy", "opencv-python")
-    return {"edgekit": __version__, runtime: version} | {name: metadata.version(name) for name in names}
+def _costs(runs: Sequence[Run], model: Run, size: int, older: Document | None) -> Costs:
+    """What was measured; of the model at least the size of its file, in bytes."""
+    rows = {run.name: CostRow(run.name, **vars(run.cost)) for run in runs if run.cost}
+    machine = _machine()
+    now = rows.setdefault(model.name, CostRow(model.name, size, None, None, None, None, None, None))
+    changes = baseline.cost_changes(older, machine, now) if older else ()
+    return Costs(machine, tuple(rows.values()), changes)
+
+
+def _machine() -> str:
+    """Processor and number of cores."""
+    name = platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8", errors="replace").splitlines()
+        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
+    except OSError:
+        pass  # Not Linux: the architecture has to do.
+    return f"{name}, {os.cpu_count()} cores"
+
+
+def _tools() -> dict[str, str]:
+    found = {"edgekit": __version__, "python": platform.python_version()}
+    for name in _TOOLS:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -22,7 +22,12 @@ def render_page(package: str, template: str, **values: object) -> str:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(
-        number=wording.number, interval=wording.interval, p_value=wording.p_value, size=wording.size
+        number=wording.number,
+        signed=wording.signed,
+        interval=wording.interval,
+        p_value=wording.p_value,
+        size=wording.size,
+        operations=wording.operations,
     )
     # The style sheet is ours: to escape its quotes would break it.
     style = Markup(_text("edgekit_quantize.report", "style.css"))  # noqa: S704
@@ -31,7 +36,7 @@ def render_page(package: str, template: str, **values: object) -> str:
 
 def tied(text: str) -> str:
     """No line break inside "95 %", "20 dB", an interval or "n = 750"."""
-    for loose in (" %", " dB", " … ", " = "):
+    for loose in (" %", " dB", " … ", " = ", " < "):
         text = text.replace(loose, loose.replace(" ", "\u00a0"))
     return text
 

@@ -1,4 +1,4 @@
-"""The report's plots as SVG data URIs.
+"""The report's plots as SVG data URIs: those of the classes, and all of them together.
 
 Float and model differ in shape as well as in colour. Each plot is drawn small, so that a phone shows it at nearly full
 size.
@@ -11,20 +11,21 @@ from collections.abc import Sequence
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, LogNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from edgekit_quantize.report.document import ClassRow, Document, Stage
+from edgekit_quantize.report import plots_confidence as confidence
+from edgekit_quantize.report import plots_costs as costs
+from edgekit_quantize.report.changes import Direction
+from edgekit_quantize.report.document import Document
+from edgekit_quantize.report.facts import Group
 from edgekit_quantize.report.figures import FLOAT, GREY, INK, MODEL, STYLE, data_uri
+from edgekit_quantize.report.verdict import title
 
 MOST_CLASSES = 30
 # With more classes than this, the confusion matrix needs the width of the page.
 BROAD_CLASSES = 12
-# A bin of the reliability diagram with fewer images is noise.
-MIN_BIN = 10
 _WIDTH = 5.0
-_DENSITY = LinearSegmentedColormap.from_list("density", ["#b9d8ee", FLOAT, "#0b2545"])
 
 
 def draw_all(document: Document, truth: NDArray[np.float64]) -> dict[str, str]:
@@ -34,22 +35,35 @@ def draw_all(document: Document, truth: NDArray[np.float64]) -> dict[str, str]:
         document: The report.
         truth: (N, 2) softmax of the true class under float and the model, in [0, 1].
     """
-    rows = sorted(document.classes, key=lambda row: (-row.drop.value, row.label))
-    half, name = MOST_CLASSES // 2, document.model.format
-    shown = rows if len(rows) <= MOST_CLASSES else rows[:half] + rows[-half:]
+    name = document.judged.name
     with mpl.rc_context(STYLE):
-        plots = {
-            "accuracy": _accuracy(shown, name),
-            "drop": _drop(shown, name),
-            "truth": _truth(truth, name),
-            "reliability": _reliability(document.stages),
+        figures = {
+            "truth": confidence.truth_density(truth, name),
+            "reliability": confidence.reliability([document.reference, document.judged]),
+            "accuracy": _accuracy(_shown(document.classes), name),
+            "drop": _drop(_shown(document.classes), name),
         }
+        if document.subgroups:
+            figures["subgroups"] = _drop(_shown(document.subgroups), name)
         if document.confusion_change is not None:
-            plots["confusion"] = _confusion(np.asarray(document.confusion_change), document.confusion_labels)
-        return {name: data_uri(figure) for name, figure in plots.items()}
+            figures["confusion"] = _confusion(np.asarray(document.confusion_change), document.confusion_labels)
+        if len(document.chain) > 2:
+            figures["stages"] = costs.stage_drops(document.chain)
+        if document.layers:
+            figures["layers"] = costs.layer_noise(document.layers)
+        if len(document.files) > 1 and len(document.costs.rows) > 1:
+            figures["pareto"] = costs.pareto(document)
+        return {name: data_uri(figure) for name, figure in figures.items()}
 
 
-def _accuracy(rows: Sequence[ClassRow], name: str) -> Figure:
+def _shown(groups: Sequence[Group]) -> list[Group]:
+    """The largest drop first; of many, those at both ends."""
+    rows = sorted(groups, key=lambda row: (-row.drop.value, row.label))
+    half = MOST_CLASSES // 2
+    return rows if len(rows) <= MOST_CLASSES else rows[:half] + rows[-half:]
+
+
+def _accuracy(rows: Sequence[Group], name: str) -> Figure:
     """Dumbbells: top-1 of float and of the model, called `name`, for each class."""
     figure, axes = _class_axes(rows)
     places = np.arange(len(rows))
@@ -64,49 +78,16 @@ def _accuracy(rows: Sequence[ClassRow], name: str) -> Figure:
     return figure
 
 
-def _drop(rows: Sequence[ClassRow], name: str) -> Figure:
+def _drop(rows: Sequence[Group], name: str) -> Figure:
     """The drop of each class with its interval; filled where it is beyond chance."""
     figure, axes = _class_axes(rows)
     axes.axvline(0.0, color=INK, linewidth=1)
     for place, row in enumerate(rows):
         colour = MODEL if row.drop.value > 0 else FLOAT if row.drop.value < 0 else GREY
         axes.plot([row.drop.low, row.drop.high], [place, place], color=colour, linewidth=2, alpha=0.55)
-        face = colour if row.has_changed else "white"
+        face = colour if row.direction is not Direction.SAME else "white"
         axes.plot(row.drop.value, place, "o", markersize=6.5, markeredgewidth=1.6, color=colour, markerfacecolor=face)
     axes.set_xlabel(f"drop of top-1, points (right: {name} is worse)")
-    return figure
-
-
-def _truth(truth: NDArray[np.float64], name: str) -> Figure:
-    """Density of images over the softmax of the true class: float across, the model, called `name`, up."""
-    figure, axes = _square_axes()
-    grid, edges, _ = np.histogram2d(truth[:, 0], truth[:, 1], bins=40, range=[[0, 1], [0, 1]])
-    shown = np.where(grid.T == 0, np.nan, grid.T)
-    mesh = axes.pcolormesh(
-        100 * edges, 100 * edges, shown, cmap=_DENSITY, norm=LogNorm(1, max(2, grid.max())), rasterized=True
-    )
-    axes.plot([0, 100], [0, 100], color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
-    axes.set_xlabel("chance given to the true class by float, %")
-    axes.set_ylabel(f"by {name}, %")
-    bar = figure.colorbar(mesh, ax=axes, shrink=0.85, pad=0.02, format="{x:g}")
-    bar.set_label("images")
-    bar.outline.set_visible(False)
-    return figure
-
-
-def _reliability(stages: Sequence[Stage]) -> Figure:
-    """Accuracy over confidence for each model; the diagonal is a model that knows how sure it may be."""
-    figure, axes = _square_axes()
-    axes.grid(visible=True)
-    axes.plot([0, 100], [0, 100], color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
-    for stage, colour, marker in zip(stages, (FLOAT, MODEL), ("o", "D"), strict=False):
-        label = f"{stage.name} (off by {stage.calibration_error:.1f} points)"
-        bins = [b for b in stage.reliability if b.images >= MIN_BIN]
-        confidence, accuracy = [b.confidence for b in bins], [b.accuracy for b in bins]
-        axes.plot(confidence, accuracy, marker=marker, markersize=5, color=colour, linewidth=1.6, label=label)
-    axes.set_xlabel("confidence, %")
-    axes.set_ylabel("accuracy, %")
-    axes.legend(loc="lower right")
     return figure
 
 
@@ -136,24 +117,15 @@ def _confusion(change: NDArray[np.int64], labels: Sequence[str]) -> Figure:
     return figure
 
 
-def _class_axes(rows: Sequence[ClassRow]) -> tuple[Figure, Axes]:
+def _class_axes(rows: Sequence[Group]) -> tuple[Figure, Axes]:
     """Axes with one line per class, the first on top."""
     figure = Figure(figsize=(_WIDTH, 1.1 + 0.27 * len(rows)), layout="constrained")
     axes = figure.add_subplot()
-    axes.set_yticks(range(len(rows)), [_short(row.label) for row in rows])
+    axes.set_yticks(range(len(rows)), [_short(title(row)) for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=True, axis="both")
     axes.spines["left"].set_visible(False)
-    return figure, axes
-
-
-def _square_axes() -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(_WIDTH, 4.4), layout="constrained")
-    axes = figure.add_subplot()
-    axes.set_xlim(-1, 101)
-    axes.set_ylim(-1, 101)
-    axes.set_aspect("equal")
     return figure, axes
 
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import stats
 
 from edgekit.errors import InputError
 
@@ -125,51 +126,6 @@ def adjust(p_values: Sequence[float]) -> list[float]:
     return [float(p) for p in stats.false_discovery_control(p_values, method="bh")] if p_values else []
 
 
-def rank_of_truth(logits: Logits, targets: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Place of the true class among the scores, 0 = best; a tie goes to the lower index, as on the device.
-
-    Args:
-        logits: (N, classes).
-        targets: (N,) class indices in [0, classes).
-
-    Returns:
-        (N,) in [0, classes).
-    """
-    own = np.take_along_axis(logits, targets[:, None], axis=1)
-    ahead_in_ties = np.arange(logits.shape[1]) < targets[:, None]
-    return np.asarray(np.sum((logits > own) | ((logits == own) & ahead_in_ties), axis=1), np.int64)
-
-
-def probabilities(logits: Logits, targets: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Softmax of each image's best class, and of its true class: two (N,) arrays in [0, 1]."""
-    confidence, truth = np.empty(len(logits)), np.empty(len(logits))
-    for rows in _chunks(len(logits)):
-        chunk = special.softmax(logits[rows].astype(np.float64), axis=1)
-        confidence[rows] = chunk.max(axis=1)
-        truth[rows] = np.take_along_axis(chunk, targets[rows, None], axis=1)[:, 0]
-    return confidence, truth
-
-
-def negative_log_likelihood(logits: Logits, targets: NDArray[np.int64]) -> float:
-    """Mean of -ln softmax(true class), in nats; 0 is perfect."""
-    total = 0.0
-    for rows in _chunks(len(logits)):
-        chunk = special.log_softmax(logits[rows].astype(np.float64), axis=1)
-        total -= float(np.take_along_axis(chunk, targets[rows, None], axis=1).sum())
-    return total / len(logits)
-
-
-def mean_kl(reference: Logits, other: Logits) -> float:
-    """Mean over the images of KL(softmax(reference) ‖ softmax(other)), in nats; 0 if they are the same."""
-    total = 0.0
-    for rows in _chunks(len(reference)):
-        log_p = special.log_softmax(reference[rows].astype(np.float64), axis=1)
-        log_q = special.log_softmax(other[rows].astype(np.float64), axis=1)
-        total += float(np.sum(np.exp(log_p) * (log_p - log_q)))
-    # Rounding can leave a tiny negative sum where the true value is zero.
-    return max(0.0, total / len(reference))
-
-
 def logits_sqnr(reference: Logits, other: Logits) -> float:
     """`edgekit.quant.sqnr_db` of all logits, in dB, summed in pieces; infinite if they are the same."""
     signal = noise = 0.0
@@ -211,7 +167,7 @@ def calibration_error(bins: Sequence[Bin]) -> float:
     return sum(b.images * abs(b.confidence - b.accuracy) for b in bins) / sum(b.images for b in bins)
 
 
-def confusion(predicted: NDArray[np.int64], targets: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
+def confusion(predicted: NDArray[np.integer[Any]], targets: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
     """(classes, classes) counts: row = true class, column = answer."""
     counts = np.bincount(targets * classes + predicted, minlength=classes * classes)
     return np.asarray(counts.reshape(classes, classes), np.int64)
