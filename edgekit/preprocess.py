@@ -27,6 +27,11 @@ def read_image(path: str | Path) -> Image:
     Raises:
         InputError: The file cannot be read as an image.
     """
+    return np.asarray(cv2.cvtColor(read_bgr(path), cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def read_bgr(path: str | Path) -> Image:
+    """As `read_image`, with its errors, but in OpenCV's order of colours."""
     try:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
@@ -38,7 +43,7 @@ def read_image(path: str | Path) -> Image:
         raise InputError(f"{path} must be an image that OpenCV can decode, got: {error.err}.") from error
     if bgr is None:
         raise InputError(f"{path} must be an image, got {data.size} bytes that OpenCV cannot decode.")
-    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+    return np.asarray(bgr, np.uint8)
 
 
 def crop_box(height: int, width: int, spec: InputSpec) -> tuple[int, int, int, int, int]:

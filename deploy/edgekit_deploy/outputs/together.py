@@ -24,7 +24,9 @@ class Together:
 
     def __exit__(self, *exception: object) -> None:
         """Close them."""
-        if not self._open:
+        if len(self._open) < 2:
+            for output in self._open:
+                output.__exit__(None, None, None)
             return
         from concurrent.futures import ThreadPoolExecutor  # not needed before the end
 

@@ -7,12 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
-import cv2
-import numpy as np
-
 from edgekit.errors import InputError
 from edgekit.listing import list_images
-from edgekit.preprocess import Image, read_image
+from edgekit.preprocess import read_bgr
 from edgekit_deploy.sources.frames import Frame
 
 FOLDER_FPS = 2.0
@@ -51,7 +48,7 @@ class FolderSource:
         readable = 0
         for index, path in enumerate(self._paths):
             try:
-                image = _read_bgr(path)
+                image = read_bgr(path)
             except InputError as error:
                 self.notes.append(f"Skipped: {error.message}")
                 continue
@@ -63,8 +60,3 @@ class FolderSource:
     def describe(self) -> str:
         """What is there, in one line."""
         return f"{self.name}: {len(self._paths)} images"
-
-
-def _read_bgr(path: Path) -> Image:
-    """In a function of its own, so that never both orders of colours are held while the network runs."""
-    return np.asarray(cv2.cvtColor(read_image(path), cv2.COLOR_RGB2BGR), np.uint8)
