@@ -3,12 +3,14 @@
     python benchmarks/report_scale.py --model model.tflite --reference float.tflite --images 1000 --images 50000
 
 Every run is a process of its own; runs with one process and with more take turns, and the fastest of each counts, since
-other programs can only make it slower. Peak memory is the sum over all processes.
+other programs can only make it slower. CPU time shows what the division of the work costs, whatever else runs. Peak
+memory is the sum over all processes.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -67,11 +69,12 @@ def main(
             f"{row['seconds']:.1f}",
             f"{n / row['seconds']:.0f}",
             f"{best[n, 1]['seconds'] / row['seconds']:.2f}×" if (n, 1) in best else "",
+            f"{min(r['cpu_seconds'] for r in rows if (r['images'], r['processes']) == (n, p)):.1f}",
             f"{max(r['peak_mb'] for r in rows if (r['images'], r['processes']) == (n, p)):.0f}",
         )
         for (n, p), row in sorted(best.items())
     ]
-    header = ("images", "processes", "s", "images/s", "speed-up", "peak MB, all processes")
+    header = ("images", "processes", "s", "images/s", "speed-up", "CPU s, all processes", "peak MB, all processes")
     write_results(RESULTS / f"{name}.json", content, markdown(header, table))
 
 
@@ -106,7 +109,9 @@ def child(model: str, reference: str, photos: str, count: int, processes: int, w
         processes=processes,
         cache=target.parent / "cache",
     )
-    target.write_text(json.dumps(time.perf_counter() - start))
+    seconds, used = time.perf_counter() - start, os.times()
+    cpu = used.user + used.system + used.children_user + used.children_system
+    target.write_text(json.dumps({"seconds": seconds, "cpu_seconds": cpu}))
 
 
 def _counts() -> list[int]:
@@ -120,8 +125,8 @@ def _measured(model: Path, reference: str, photos: Path, count: int, processes: 
         target = Path(scratch) / "seconds.json"
         words = [str(model), reference, str(photos), str(count), str(processes), str(whole), target]
         usage = measure([sys.executable, "-m", "benchmarks.report_scale", "child", *words])
-        seconds = json.loads(target.read_text())
-    return {"images": count, "processes": processes, "seconds": seconds, "peak_mb": usage.peak_mb}
+        times = json.loads(target.read_text())
+    return {"images": count, "processes": processes, **times, "peak_mb": usage.peak_mb}
 
 
 def _make_photos(folder: Path, count: int, labels: tuple[str, ...]) -> None:
