@@ -22,7 +22,7 @@ from edgekit_quantize.report.answers import Logits
 
 Run = Callable[[Image], Logits]
 # Images at a time through PyTorch: more are no faster on one thread, and take more memory.
-_TORCH_BATCH = 4
+_TORCH_BATCH = 2
 
 
 class Model(Protocol):
