@@ -162,8 +162,7 @@ class _Loop:
         self.inferred = self.judged = self.correct = 0
         self.live_fps, self.ended, self.trouble = 0.0, "", ""
         self.last_drawn: Image | None = None
-        self.start = self.last_decision = time.monotonic()
-        self.waiting = time.perf_counter()
+        self.last_decision, self.waiting = time.monotonic(), time.perf_counter()
         self.seconds: float | None = None
         self.watch, self.is_introduced = Watch(), False
 
@@ -171,13 +170,12 @@ class _Loop:
         self.out.monitor.stats = self._stats
         try:
             with self.capture:
-                self.start = self.last_decision = time.monotonic()
                 try:
                     while not self.ended:
                         self._step()
                 finally:
                     # A thread that hangs in a driver may take seconds to be given up.
-                    self.seconds = time.monotonic() - self.start
+                    self.seconds = time.monotonic() - self.capture.start
         except SourceLost as lost:
             self.ended = "source lost"
             lost.stats = self._stats()
@@ -234,6 +232,7 @@ class _Loop:
         if self.capture.has_come and not self.is_introduced:
             # Before its first frame is shown or recorded.
             self.is_introduced, self.trouble, self.out.monitor.status = True, "", ""
+            self.last_decision = self.capture.start
             self.out.notify(self.capture.source.describe())
             if self.out.recorder is not None:
                 self.out.recorder.set_default_fps(self.capture.source.fps)
@@ -263,7 +262,7 @@ class _Loop:
     def _check_limits(self) -> None:
         if self.limits.frames is not None and self.inferred >= self.limits.frames:
             self.ended = self.ended or "limit"
-        if self.limits.seconds is not None and time.monotonic() - self.start >= self.limits.seconds:
+        if self.limits.seconds is not None and time.monotonic() - self.capture.start >= self.limits.seconds:
             self.ended = self.ended or "limit"
 
     def _stats(self) -> CameraStats:
@@ -277,7 +276,7 @@ class _Loop:
             kernels=str(self.classifier.network.kernels),
             threads=self.classifier.threads,
             ended=self.ended,
-            seconds=time.monotonic() - self.start if self.seconds is None else self.seconds,
+            seconds=time.monotonic() - self.capture.start if self.seconds is None else self.seconds,
             captured=captured,
             inferred=self.inferred,
             dropped=dropped,

@@ -1,12 +1,11 @@
-"""The capture thread: reads a source into a mailbox, so that inference never waits behind old frames.
+"""The capture thread: opens a source and reads it into a mailbox, so that inference never waits behind old frames.
 
-A live source that is lost, hangs, or is not there yet is opened anew in another thread, with growing pauses, for as
-long as it takes.
+A live source that is lost, hangs (in its opening, too), or is not there yet is opened anew in another thread, with
+growing pauses, for as long as it takes.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import threading
 import time
@@ -37,23 +36,27 @@ NOT_WAITING = "--no-reconnect: an error instead"
 class Session:
     """One opening of a source: the thread that reads it, until it ends, is lost or is left behind.
 
-    The thread closes the source itself, because releasing a device under a blocked read crashes in OpenCV.
+    The thread opens the source itself, because a driver that hangs must not take the main thread, which listens for
+    signals, with it; and closes it itself, because releasing a device under a blocked read crashes in OpenCV.
 
     Attributes:
         source: What is read.
+        is_open: It was opened.
+        is_settled: Set once it was opened, or could not be.
         lost: Why it ended, once it did so in a way that another session may mend.
         frames: How many it delivered.
         skipped: How many were missing between them, because nobody could read them.
         next_index: One more than the last frame's.
     """
 
-    def __init__(self, source: Source, capture: Capture, is_open: bool, first_index: int) -> None:
+    def __init__(self, source: Source, capture: Capture, first_index: int) -> None:
         self.source = source
+        self.is_open, self.is_settled = False, threading.Event()
         self.lost: SourceLost | None = None
         self.frames = self.skipped = 0
         self.next_index = first_index
         self._first_index = first_index
-        self._capture, self._is_open, self._is_left = capture, is_open, False
+        self._capture, self._is_left = capture, False
         self._sign_of_life = time.monotonic()
         self.thread = threading.Thread(target=self._run, name="edgekit-capture", daemon=True)
 
@@ -64,7 +67,7 @@ class Session:
 
     def is_hung(self, now: float) -> bool:
         """No frame, or no end of opening, for longer than should be."""
-        patience = max(HANG_SECONDS, HANG_PERIODS / self.source.fps) if self._is_open else OPEN_SECONDS
+        patience = max(HANG_SECONDS, HANG_PERIODS / self.source.fps) if self.is_open else OPEN_SECONDS
         return self.source.is_live and now - self._sign_of_life > patience
 
     def leave(self) -> None:
@@ -74,9 +77,8 @@ class Session:
     def _run(self) -> None:
         error: BaseException | None = None
         try:
-            if not self._is_open:
-                self.source.__enter__()
-                self._is_open, self._sign_of_life = True, time.monotonic()
+            self.source.__enter__()
+            self._opened()
             for frame in self.source:
                 if self._is_left or not self._put(frame):
                     break
@@ -88,6 +90,14 @@ class Session:
             error = error or raised
         if not self._is_left:
             self._capture.end(self, error)
+        self.is_settled.set()
+
+    def _opened(self) -> None:
+        self._sign_of_life = time.monotonic()
+        if not self._first_index and not self._is_left:
+            self._capture.start = self._sign_of_life
+        self.is_open = True
+        self.is_settled.set()
 
     def _put(self, frame: Frame) -> bool:
         if self._first_index:
@@ -114,7 +124,7 @@ class Capture:
 
     Attributes:
         mailbox: Where the frames go.
-        start: time.monotonic() seconds of the first opening.
+        start: time.monotonic() seconds at which the source was first open; until then, of the first attempt.
         reconnects: How often the source was lost and came back.
         has_come: The source was there at the start, or has come since.
         trouble: Why there are no frames at the moment, in a line; "" while all is well.
@@ -132,40 +142,27 @@ class Capture:
         self._stuck: list[threading.Thread] = []
         self._old_notes: list[str] = []
         self._old_skipped = 0
-        self._session = Session(source, self, is_open=True, first_index=0)
+        self._session = Session(source, self, first_index=0)
 
     def __enter__(self) -> Self:
-        """Open the source and start reading; wait for one that can come and go, if there is a `reopen`.
-
-        Raises:
-            SourceLost: It is not there, and not waited for.
-            Whatever else it fails with.
-        """
-        try:
-            self.source.__enter__()
-        except SourceLost as lost:
-            with contextlib.suppress(Exception):
-                self.source.__exit__(None, None, None)
-            if self._reopen is None or not self.source.is_live or isinstance(lost, SourceRefused):
-                raise
-            self.start = time.monotonic()
-            self._lose(lost, self.start)
-        else:
-            self.has_come, self.start = True, time.monotonic()
-            self._session.start()
+        """Start opening the source and reading it; `get` tells what comes of it."""
+        self.start = time.monotonic()
+        self._session.start()
+        if not self.source.is_live:
+            # A file opens at once or not at all, and nothing else should write to stderr while OpenCV is kept quiet.
+            self._session.is_settled.wait()
         return self
 
     def __exit__(self, *exception: object) -> None:
         """Stop reading; afterwards `counts` no longer changes and captured = taken + dropped."""
         self.mailbox.close_reader()
-        if self._session.thread.ident is not None:
-            self._session.thread.join(JOIN_SECONDS)
+        self._session.thread.join(JOIN_SECONDS)
 
     def get(self, timeout: float) -> Frame | None:
         """As `Mailbox.get`, and the place where a lost source is noticed and opened anew.
 
         Raises:
-            SourceLost: The source is lost, and there is no `reopen`.
+            SourceLost: The source is lost or not there, and there is no `reopen`; or it refused at the first attempt.
             Whatever else the thread failed with.
         """
         self._look_after(time.monotonic())
@@ -205,7 +202,9 @@ class Capture:
     def end(self, session: Session, error: BaseException | None) -> None:
         """The session's last word, from its thread."""
         is_lost = isinstance(error, SourceLost) or (error is None and session.source.is_live)
-        if self._reopen is not None and session.source.is_live and is_lost:
+        # Who typed something wrong should see it at once; a camera that was there, or is awaited, may only be booting.
+        is_refused = isinstance(error, SourceRefused) and not (self.has_come or self.trouble)
+        if self._reopen is not None and session.source.is_live and is_lost and not is_refused:
             session.lost = error if isinstance(error, SourceLost) else _ended(session.source)
         else:
             self.mailbox.close_writer(error)
@@ -223,11 +222,13 @@ class Capture:
         elif session.is_hung(now) and session.thread.is_alive():
             session.leave()
             self._stuck.append(session.thread)
-            self._lose(_hung(session.source), now)
+            self._lose(_hung(session), now)
 
     def _welcome(self, now: float) -> None:
         """Notice that the source has come, or come back."""
-        if self.trouble and self._session.frames and self._next_try is None:
+        if not self.trouble:
+            self.has_come = self.has_come or self._session.is_open
+        elif self._session.frames and self._next_try is None:
             self.trouble, self._back_since = "", now
             self.reconnects += self.has_come
             self.has_come = True
@@ -256,12 +257,15 @@ class Capture:
             return
         self._old_notes = self._notes()
         self._old_skipped += self._session.skipped
-        self._session = Session(source, self, is_open=False, first_index=self._session.next_index)
+        self._session = Session(source, self, first_index=self._session.next_index)
         self._session.start()
 
 
-def _hung(source: Source) -> SourceLost:
-    return SourceLost(f"{source.name} must keep delivering, got nothing for {HANG_SECONDS:g} s.", "Check the cable.")
+def _hung(session: Session) -> SourceLost:
+    name = session.source.name
+    if not session.is_open:
+        return SourceLost(f"{name} must open within {OPEN_SECONDS:g} s, got nothing.", "Switch it off and on.")
+    return SourceLost(f"{name} must keep delivering, got nothing for {HANG_SECONDS:g} s.", "Check the cable.")
 
 
 def _ended(source: Source) -> SourceLost:

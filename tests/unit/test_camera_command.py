@@ -183,6 +183,8 @@ def test_a_reader_that_goes_away_ends_the_run_cleanly(files, tmp_path):
     assert "output closed" in told and "Error" not in told and "BrokenPipe" not in told
     plain = json.loads(stats.read_text())
     assert plain["ended"] == "output closed" and plain["inferred"] < 300
+    # The line that nobody took.
+    assert plain["lines_lost"] == 1
 
 
 def test_the_number_of_threads_is_found_by_trying(files, tmp_path):

@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+import sys
 import time
 
 import numpy as np
@@ -100,6 +101,35 @@ def test_a_server_that_says_no_is_not_waited_for(files):
     with MjpegServer(lambda index: COLOURS[0], status=404) as server:
         line = one_line(edgekit(files, "camera", "model.tflite", "--source", server.url(), "--headless"), 3)
     assert "HTTP 404" in line and "Check path" in line
+
+
+@pytest.mark.parametrize("url", ["http://porch:99999/x", "http://me:secret@porch:x/", "http:///x", "http://porch/a b"])
+def test_a_url_that_cannot_be_right_is_told_at_once(files, url):
+    line = one_line(edgekit(files, "camera", "model.tflite", "--source", url, "--headless", "--threads", "1"), 3)
+    assert "no usable host, port or path" in line and "secret" not in line
+
+
+HUNG = """
+import time
+from edgekit_deploy.sources import v4l2
+v4l2._open_camera = lambda number: time.sleep(3600)
+from edgekit.cli import main
+main()
+"""
+
+
+def test_a_camera_that_hangs_while_it_is_opened_does_not_hold_up_the_end(files, tmp_path):
+    """A driver that never returns: SIGTERM is heard, and the process ends, though nothing was told yet."""
+    stats = tmp_path / "stats.json"
+    command = [sys.executable, "-c", HUNG, "camera", "model.tflite", "--headless", "--threads", "1"]
+    command += ["--json", str(stats), "--serve", "0"]
+    with subprocess.Popen(command, cwd=files, env=environment(), stderr=subprocess.PIPE, text=True) as process:
+        assert any("Watch at" in line for line in process.stderr)
+        time.sleep(1.0)
+        process.send_signal(signal.SIGTERM)
+        told = process.communicate(timeout=30)[1]
+    assert process.returncode == 0, told
+    assert json.loads(stats.read_text())["captured"] == 0
 
 
 def test_answers_are_smoothed_in_real_time_and_each_frame_its_own_where_all_count(files, tmp_path):

@@ -169,8 +169,8 @@ def test_a_source_that_cannot_open_starts_nothing():
             raise SourceLost("no camera")
 
     before = threading.active_count()
-    with pytest.raises(SourceLost), Capture(Closed([])):
-        pass
+    with pytest.raises(SourceLost), Capture(Closed([])) as capture:
+        capture.get(60.0)
     assert threading.active_count() == before
 
 

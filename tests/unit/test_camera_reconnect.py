@@ -6,96 +6,17 @@ import time
 
 import numpy as np
 import pytest
+from support.faulty_camera import STEADY, Cameras, lost, quicken, read
 
 from edgekit.errors import InputError
 from edgekit_deploy import capture as capture_module
 from edgekit_deploy.capture import Capture
-from edgekit_deploy.sources.frames import Frame, SourceLost, SourceRefused
-
-PICTURE = np.zeros((4, 4, 3), np.uint8)
+from edgekit_deploy.sources.frames import SourceLost
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """Real threads and real pauses, a hundredth as long."""
-    monkeypatch.setattr(capture_module, "PAUSES", (0.005, 0.01, 0.02))
-    monkeypatch.setattr(capture_module, "HANG_SECONDS", 2.0)
-    monkeypatch.setattr(capture_module, "HANG_PERIODS", 0.0)
-    monkeypatch.setattr(capture_module, "OPEN_SECONDS", 0.3)
-    monkeypatch.setattr(capture_module, "JOIN_SECONDS", 1.0)
-
-
-class Camera:
-    """One opening of a camera that follows a script: "frame", "bad", seconds to sleep, error, "hang", "hang open"."""
-
-    lossless, is_live, fps = False, True, 30.0
-
-    def __init__(self, script, stop):
-        self.name, self.notes, self.script, self.stop = "camera", [], script, stop
-        self.delivered = self.closed = 0
-
-    def __enter__(self):
-        if self.script[:1] == ["hang open"]:
-            self.stop.wait(20)
-        if self.script and isinstance(self.script[0], OSError | SourceLost) and getattr(self.script[0], "early", False):
-            raise self.script[0]
-        return self
-
-    def __exit__(self, *exception):
-        self.closed += 1
-
-    def __iter__(self):
-        index = -1
-        for step in self.script:
-            index += step in ("frame", "bad")
-            if step == "frame":
-                self.delivered += 1
-                yield Frame(PICTURE, time.monotonic(), index, 0.0)
-            elif step == "hang":
-                self.stop.wait(20)
-            elif isinstance(step, BaseException):
-                raise step
-            elif not isinstance(step, str):
-                time.sleep(step)
-
-
-class Cameras:
-    """Gives one `Camera` after another, with the scripts in turn; the last one for ever."""
-
-    def __init__(self, *scripts):
-        self.scripts, self.given, self.stop = list(scripts), [], threading.Event()
-
-    def __call__(self):
-        script = self.scripts[min(len(self.given), len(self.scripts) - 1)]
-        self.given.append(Camera(script, self.stop))
-        return self.given[-1]
-
-    def captured(self):
-        return sum(camera.delivered for camera in self.given)
-
-
-def lost(early=False):
-    error = SourceLost("camera must keep delivering, got no frame.")
-    error.early = early
-    return error
-
-
-def read(cameras, wanted, seconds=10.0, reopen=True):
-    """`wanted` frames, the troubles told meanwhile, and the capture, closed."""
-    frames, troubles = [], []
-    end = time.monotonic() + seconds
-    with Capture(cameras(), cameras if reopen else None) as capture:
-        while len(frames) < wanted and not capture.is_over:
-            assert time.monotonic() < end, f"{len(frames)} of {wanted} frames, trouble {capture.trouble!r}"
-            frame = capture.get(0.02)
-            if frame is not None:
-                frames.append(frame)
-            if capture.trouble not in troubles[-1:]:
-                troubles.append(capture.trouble)
-    return frames, troubles, capture
-
-
-STEADY = ["frame", 0.002] * 1000
+    quicken(monkeypatch)
 
 
 @pytest.mark.parametrize(
@@ -126,33 +47,6 @@ def test_attempts_that_fail_are_followed_by_others():
     assert len(frames) == 5 and len(cameras.given) == 5
     # Four openings, but the camera was away once.
     assert capture.reconnects == 1
-
-
-def test_a_camera_that_is_not_there_yet_is_waited_for():
-    refused = [lost(early=True)]
-    cameras = Cameras(refused, refused, STEADY)
-    frames, troubles, capture = read(cameras, 5)
-    assert len(frames) == 5 and len(cameras.given) == 3
-    # The first reason, once; then it is there, which is no return.
-    assert troubles == [f"{lost()} Waiting for it ({capture_module.NOT_WAITING}).", ""]
-    assert capture.reconnects == 0 and frames[0].index == 0
-    # What failed to open was let go of all the same.
-    assert all(camera.closed for camera in cameras.given)
-
-
-def test_nobody_waits_where_waiting_does_not_help():
-    class Refusing(Camera):
-        def __enter__(self):
-            raise SourceRefused("camera must answer with video, got HTTP 401.")
-
-    class File(Camera):
-        is_live = False
-
-    gone, later = [lost(early=True)], Cameras(STEADY)
-    for source, reopen in ((Refusing([], None), later), (File(gone, None), later), (Camera(gone, None), None)):
-        with pytest.raises(SourceLost, match="camera must"), Capture(source, reopen):
-            pass
-        assert source.closed == 1
 
 
 def test_an_opening_that_hangs_is_given_up():

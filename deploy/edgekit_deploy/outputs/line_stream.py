@@ -55,6 +55,7 @@ class LineStream:
                 self._open()
             self._send(b"\n" + line if self._is_torn else line)
         except BrokenPipeError:
+            self.lost += 1
             self._give_up()
         except OSError as error:
             self.lost += 1

@@ -67,6 +67,8 @@ def connect(url: str, open_seconds: float) -> MjpegCapture | None:
         handlers += [urllib.request.HTTPBasicAuthHandler(passwords), urllib.request.HTTPDigestAuthHandler(passwords)]
     try:
         response = urllib.request.build_opener(*handlers).open(bare, timeout=open_seconds)
+    except http.client.InvalidURL as error:
+        raise ValueError from error
     except http.client.HTTPException as error:
         raise OSError("something that answers, but not in HTTP") from error
     kind = response.headers.get_content_type()

@@ -40,6 +40,7 @@ class NetworkSource(CaptureSource):
 
         is_http = self._url.lower().startswith(("http://", "https://"))
         try:
+            reaching.check(self._url)
             self._capture = mjpeg.connect(self._url, OPEN_SECONDS) if is_http else None
             self._is_mjpeg = self._capture is not None
             if not self._is_mjpeg and not self._open_with_ffmpeg():
