@@ -26,8 +26,9 @@ FOREVER = 3600.0
 class Device:
     """What cv2.VideoCapture is to edgekit.
 
-    States: "well", "unplugged" (reads and openings fail), "blocked" (a read does not return), "empty" (pictures of no
-    pixels), "broken" (OpenCV fails to decode), "grey" (one channel), "resized" (half the size).
+    States: "well", "unplugged" (reads and openings fail), "blocked" (a read does not return), "stuck" (an opening does
+    not return), "empty" (pictures of no pixels), "broken" (OpenCV fails to decode), "grey" (one channel), "resized"
+    (half the size).
     """
 
     def __init__(self, folder: Path) -> None:
@@ -37,7 +38,10 @@ class Device:
 
     def isOpened(self) -> bool:
         """It is plugged in."""
-        return self._state() != "unplugged"
+        state = self._state()
+        if state == "stuck":
+            time.sleep(FOREVER)
+        return state != "unplugged"
 
     def set(self, key: int, value: float) -> bool:
         """Every wish is granted."""

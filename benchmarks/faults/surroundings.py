@@ -21,7 +21,7 @@ from support.mosquitto import Mosquitto
 from support.small_disk import fill, free, small_disk
 
 from benchmarks.faults.run import PATIENCE, Failed, Outcome, Run
-from benchmarks.faults.sources import WATCHED, Case
+from benchmarks.faults.sources import WATCHED, Case, write
 
 DISK_MEGABYTES = 20
 FILM = ("--source", "long.mp4")
@@ -197,13 +197,6 @@ def all_hang(folder: Path) -> Outcome:
 
 def _seconds(first: str, last: str) -> float:
     return (datetime.fromisoformat(last) - datetime.fromisoformat(first)).total_seconds()
-
-
-def write(file: Path, text: str) -> None:
-    """Replace a file at once: who reads it never sees a part."""
-    temporary = file.with_suffix(".new")
-    temporary.write_text(text)
-    temporary.replace(file)
 
 
 ROOT, MOSQUITTO, CHROMIUM = "root", "mosquitto", "chromium"
