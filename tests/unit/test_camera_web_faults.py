@@ -51,7 +51,8 @@ def test_viewers_that_vanish_leave_nothing():
                 raw.close()
             running.publish(decision(round_number + 1))
             assert wait_until(lambda: running.viewers == 0)
-        assert wait_until(lambda: sockets() == sockets_before)
+        # Fewer: what an earlier test left to the garbage collector may go meanwhile.
+        assert wait_until(lambda: sockets() <= sockets_before)
         # The encoder's thread may have come meanwhile; there is one.
         assert threading.active_count() <= threads_before + 1
         assert running.warnings == []
