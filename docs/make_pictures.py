@@ -17,7 +17,7 @@ import numpy as np
 
 DOCS = Path(__file__).parent
 CHROMIUM = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run"]
-REPORT_WIDTH, REPORT_HEIGHT = 1000, 1480
+REPORT_WIDTH, REPORT_HEIGHT = 1160, 1480
 PAGE_SIZE = 1000, 640
 # Until the chart shows something.
 PAGE_SECONDS = 12.0
