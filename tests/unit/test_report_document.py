@@ -226,3 +226,10 @@ def test_a_file_that_another_beats_is_not_on_the_front():
     assert plots_costs.front(files) == [(cheap, 1.0), (accurate, 4.0)]
     assert plots_costs.front([*files, (accurate, 0.5)]) == [(accurate, 0.5)]
     assert plots_costs.front([(accurate, 1.0), (accurate, 1.0)]) == [(accurate, 1.0)] * 2
+
+
+def test_costs_are_drawn_from_zero_so_that_noise_looks_small():
+    axes = plots_costs.pareto(samples.make_report(samples.make_comparison()).document).axes
+    assert [a.get_xlim()[0] for a in axes] == [0.0, 0.0]
+    assert [a.get_xlabel() for a in axes] == ["latency, ms (2 threads)", "size, MB"]
+    assert axes[0].get_xlim()[1] > 3.0  # the slowest file, in ms
