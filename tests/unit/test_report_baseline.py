@@ -6,6 +6,7 @@ from dataclasses import replace
 import comparison_samples as samples
 import numpy as np
 import pytest
+from scipy import stats
 
 from edgekit.errors import GateError, InputError
 from edgekit_quantize.report import baseline, verdict
@@ -83,6 +84,21 @@ def test_noise_fails_hardly_anyone(older):
     failed = sum(bool(regressions) for regressions in outcomes)
     print(f"{failed} of 60 failed: {names}")
     assert failed <= 14
+
+
+def test_classes_are_corrected_for_their_number():
+    labels = tuple(f"class {i}" for i in range(100))
+    first, second = (
+        samples.make_comparison(5000, noise=noise, classes=100, also=False, margin=6.0) for noise in (0.3, 0.9)
+    )
+    older = report(first, labels=labels).document
+    before, after = (c.runs[3].answers.rank == 0 for c in (first, second))
+    lost, gained = (np.bincount(first.targets[one & ~other]) for one, other in ((before, after), (after, before)))
+    lost, gained = (np.pad(counts, (0, 100 - len(counts))) for counts in (lost, gained))
+    alone = [stats.binomtest(int(a), int(a + b)).pvalue if a + b else 1.0 for a, b in zip(lost, gained, strict=True)]
+    assert min(alone) < 0.05 < 100 * min(alone)  # looked at alone, a class got worse
+    changes = report(second, older, labels).document.since.changes
+    assert not [change.what for change in changes if change.what.startswith("class")]
 
 
 def test_the_difference_is_that_of_the_answers(older):

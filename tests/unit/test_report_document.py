@@ -8,12 +8,15 @@ import comparison_samples as samples
 import jsonschema
 import numpy as np
 import pytest
+from scipy import stats
 
 from edgekit.errors import GateError, InputError
 from edgekit_quantize.report import analysis, plots_costs, schema, verdict
+from edgekit_quantize.report.changes import Direction
 from edgekit_quantize.report.document import Document
 from edgekit_quantize.report.gate import Outcome
 from edgekit_quantize.report.make import Limits
+from edgekit_quantize.report.statistics import Estimate
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +81,46 @@ def test_noise_alone_collapses_no_class():
             samples.make_comparison(3000, seed, 0.3, classes=100, also=False), None, labels
         ).document
         assert not [row for row in document.classes if row.has_collapsed]
+
+
+def adjusted(p_values):
+    """Benjamini and Hochberg 1995, as written: the smallest of p·m/rank from this rank on."""
+    order = np.argsort(p_values)
+    scaled = np.asarray(p_values)[order] * len(order) / np.arange(1, len(order) + 1)
+    found = np.empty(len(order))
+    found[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1.0)
+    return found
+
+
+def test_p_values_of_classes_are_corrected_for_their_number():
+    labels = tuple(f"class {i}" for i in range(100))
+    document = samples.make_report(
+        samples.make_comparison(5000, noise=0.9, classes=100, also=False), None, labels
+    ).document
+    alone = [
+        stats.binomtest(c.counts.lost, c.counts.lost + c.counts.gained).pvalue
+        if c.counts.lost + c.counts.gained
+        else 1.0
+        for c in document.classes
+    ]
+    assert [c.adjusted_p for c in document.classes] == pytest.approx(adjusted(alone))
+    marked = [c for c in document.classes if c.direction is not Direction.SAME]
+    assert 0 < len(marked) == sum(adjusted(alone) < 0.05) < sum(p < 0.05 for p in alone)
+
+
+@pytest.mark.parametrize(
+    ("drop", "p", "has_collapsed"), [(20.0, 0.01, True), (19.9, 0.01, False), (60.0, 0.05, False), (-40.0, 0.01, False)]
+)
+def test_a_class_collapses_at_20_points_beyond_chance(full, drop, p, has_collapsed):
+    group = replace(full.document.classes[0], drop=Estimate(drop, drop - 5, drop + 5), adjusted_p=p)
+    assert group.has_collapsed is has_collapsed
+
+
+def test_mistakes_are_listed_by_the_size_of_their_change_more_or_fewer():
+    rows = samples.make_report(samples.make_comparison(noise=1.0)).document.confusions
+    changes = [row.after - row.before for row in rows]
+    assert [abs(c) for c in changes] == sorted(map(abs, changes), reverse=True)
+    assert min(changes[:10]) < 0 < max(changes[:10])
 
 
 # With n = 1000 the wilson interval of 93 % is about ±1.6.
@@ -226,3 +269,10 @@ def test_a_file_that_another_beats_is_not_on_the_front():
     assert plots_costs.front(files) == [(cheap, 1.0), (accurate, 4.0)]
     assert plots_costs.front([*files, (accurate, 0.5)]) == [(accurate, 0.5)]
     assert plots_costs.front([(accurate, 1.0), (accurate, 1.0)]) == [(accurate, 1.0)] * 2
+
+
+def test_costs_are_drawn_from_zero_so_that_noise_looks_small():
+    axes = plots_costs.pareto(samples.make_report(samples.make_comparison()).document).axes
+    assert [a.get_xlim()[0] for a in axes] == [0.0, 0.0]
+    assert [a.get_xlabel() for a in axes] == ["latency, ms (2 threads)", "size, MB"]
+    assert axes[0].get_xlim()[1] > 3.0  # the slowest file, in ms

@@ -1,6 +1,7 @@
 """The page and the Markdown of a report: what stands in them, and that nothing from outside gets out of hand."""
 
 import base64
+import io
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -9,9 +10,10 @@ from xml.etree import ElementTree
 import comparison_samples as samples
 import markdown_it
 import pytest
+from rich.console import Console
 
 from edgekit.errors import InputError
-from edgekit_quantize.report import verdict
+from edgekit_quantize.report import verdict, wording
 from edgekit_quantize.report.make import write_report
 from edgekit_quantize.report.markdown import to_markdown
 from edgekit_quantize.report.table import summary_table
@@ -131,13 +133,36 @@ def test_three_classes_and_a_reference_alone_are_enough(tmp_path):
     runs = tuple(replace(comparison.runs[i], cost=None) for i in (0, 3))
     report = samples.make_report(replace(comparison, runs=runs, layers=None), None, labels)
     text = _Page(_page(report, tmp_path)).text
-    assert "top-5" not in text.replace("Top-1, top-5 and", "")
+    assert "top-5" not in text
     assert "Costs" not in text
     assert "Runtimes" not in text
     # The size of the file is known without measuring, and is what a later report is held against.
     assert [(row.name, row.p50_ms) for row in report.document.costs.rows] == [("int8", None)]
     assert report.document.costs.rows[0].size == len(samples.make_bundle(labels).data)
-    summary_table(report.document)
+    assert summary_table(report.document).row_count == 2
+
+
+# Of each, matplotlib's own font lacks the letters, or takes them for a formula.
+@pytest.mark.filterwarnings("error")
+def test_plots_show_names_of_any_script(tmp_path):
+    names = ("猫", "ねこ", "$x_1$", "two\nlines")
+    text = _page(samples.make_report(samples.make_comparison(), None, (*names, *samples.LABELS[4:])), tmp_path)
+    plots = [link for link in _Page(text).links if link.startswith("data:image/svg+xml")]
+    svgs = [base64.b64decode(link.split(",", 1)[1]).decode() for link in plots]
+    shown = [["".join(t.itertext()) for t in ElementTree.fromstring(svg).findall(".//{*}text")] for svg in svgs]
+    of_classes = [words for words in shown if "ship" in words]
+    assert len(of_classes) == 3  # accuracy, drop, confusion
+    assert all({"猫", "ねこ", "$x_1$", "two lines"} <= set(words) for words in of_classes)
+
+
+def test_the_summary_fits_a_terminal_of_80_columns(full):
+    console = Console(width=80, file=io.StringIO(), highlight=False)
+    console.print(summary_table(full.document))
+    text = console.file.getvalue()
+    for stage in full.document.stages:
+        assert stage.name in text
+        assert wording.interval(stage.top1) in text
+        assert stage.drop is None or wording.interval(stage.drop.points) in text
 
 
 def test_two_names_of_one_file_are_refused(full, tmp_path):

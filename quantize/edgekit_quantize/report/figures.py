@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
+import warnings
 
 from matplotlib.figure import Figure
 
@@ -26,6 +27,8 @@ STYLE = {
     "grid.linewidth": 0.7,
     "legend.frameon": False,
     "figure.facecolor": "white",
+    # Text stays text: the browser has letters of every script, matplotlib's own font has not.
+    "svg.fonttype": "none",
     # Without a salt, matplotlib makes up random ids: two pages of the same data would differ.
     "svg.hashsalt": "edgekit",
 }
@@ -34,5 +37,15 @@ STYLE = {
 def data_uri(figure: Figure) -> str:
     """The figure as an SVG data URI, the same bytes for the same figure."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", dpi=150, metadata={"Date": None, "Creator": None})
+    with warnings.catch_warnings():
+        # It only measures letters that its font lacks; the browser draws them.
+        warnings.filterwarnings("ignore", r"Glyph \d+", UserWarning)
+        figure.savefig(buffer, format="svg", dpi=150, metadata={"Date": None, "Creator": None})
     return f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def short(label: str, most: int = 18) -> str:
+    """A name as plots show it: one line of at most so many letters, and no formula, which a dollar sign would start."""
+    label = " ".join(label.split())
+    label = label if len(label) <= most else label[: most - 1] + "…"
+    return label.replace("$", r"\$")

@@ -19,7 +19,7 @@ from edgekit_quantize.report import plots_costs as costs
 from edgekit_quantize.report.changes import Direction
 from edgekit_quantize.report.document import Document
 from edgekit_quantize.report.facts import Group
-from edgekit_quantize.report.figures import FLOAT, GREY, INK, MODEL, STYLE, data_uri
+from edgekit_quantize.report.figures import FLOAT, GREY, INK, MODEL, STYLE, data_uri, short
 from edgekit_quantize.report.verdict import title
 
 MOST_CLASSES = 30
@@ -104,9 +104,9 @@ def _confusion(change: NDArray[np.int64], labels: Sequence[str]) -> Figure:
         value = int(change[row, column])
         colour = "white" if abs(value) > 0.75 * most else INK
         axes.text(column, row, f"{value:+d}".replace("-", "−"), ha="center", va="center", fontsize=size, color=colour)
-    short = [_short(label) for label in labels]
-    axes.set_xticks(range(count), short, rotation=90 if count > 5 else 0, fontsize=9)
-    axes.set_yticks(range(count), short, fontsize=9)
+    names = [short(label) for label in labels]
+    axes.set_xticks(range(count), names, rotation=90 if count > 5 else 0, fontsize=9)
+    axes.set_yticks(range(count), names, fontsize=9)
     axes.set_xticks(np.arange(count + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(count + 1) - 0.5, minor=True)
     axes.grid(visible=True, which="minor")
@@ -121,15 +121,9 @@ def _class_axes(rows: Sequence[Group]) -> tuple[Figure, Axes]:
     """Axes with one line per class, the first on top."""
     figure = Figure(figsize=(_WIDTH, 1.1 + 0.27 * len(rows)), layout="constrained")
     axes = figure.add_subplot()
-    axes.set_yticks(range(len(rows)), [_short(title(row)) for row in rows])
+    axes.set_yticks(range(len(rows)), [short(title(row)) for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=True, axis="both")
     axes.spines["left"].set_visible(False)
     return figure, axes
-
-
-def _short(label: str) -> str:
-    # A dollar sign would start a formula.
-    label = label if len(label) <= 18 else label[:17] + "…"
-    return label.replace("$", r"\$")

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from edgekit_quantize.report.changes import CostRow
 from edgekit_quantize.report.document import Document
 from edgekit_quantize.report.facts import LayerRow, Stage
-from edgekit_quantize.report.figures import FLOAT, GREY, INK, MODEL
+from edgekit_quantize.report.figures import FLOAT, GREY, INK, MODEL, short
 
 # So many of the noisiest layers are named.
 _NAMED = 3
+_MARKERS = "oDs^vP*Xh"
 
 
 def stage_drops(chain: Sequence[Stage]) -> Figure:
@@ -63,12 +66,14 @@ def pareto(document: Document) -> Figure:
     costs = {row.name: row for row in document.costs.rows}
     files = [(stage, costs[stage.name]) for stage in document.files if stage.name in costs]
     has_latency = bool(files) and all(row.p50_ms is not None for _, row in files)
-    figure = Figure(figsize=(6.8, 3.2), layout="constrained")
+    # One line of the legend holds two names.
+    figure = Figure(figsize=(6.8, 3.1 + 0.12 * len(files)), layout="constrained")
     axes = figure.subplots(1, 2 if has_latency else 1, sharey=True, squeeze=False)[0]
     if has_latency:
         _front(axes[0], [(stage, row.p50_ms or 0.0) for stage, row in files], f"latency, ms ({_threads(files)})")
     _front(axes[-1], [(stage, row.size / 1e6) for stage, row in files], "size, MB")
     axes[0].set_ylabel("top-1, %")
+    figure.legend(handles=_names(files), loc="outside upper center", ncols=2)
     return figure
 
 
@@ -86,17 +91,22 @@ def front(files: Sequence[tuple[Stage, float]]) -> list[tuple[Stage, float]]:
 def _front(axes: Axes, files: Sequence[tuple[Stage, float]], label: str) -> None:
     best = front(files)
     axes.plot([cost for _, cost in best], [stage.top1.value for stage, _ in best], color=FLOAT, linewidth=1.2)
-    for stage, cost in files:
+    for (stage, cost), marker in zip(files, cycle(_MARKERS), strict=False):
         colour = MODEL if stage.role == "model" else FLOAT if (stage, cost) in best else GREY
         half = np.asarray([[stage.top1.value - stage.top1.low], [stage.top1.high - stage.top1.value]])
-        axes.errorbar(cost, stage.top1.value, half, fmt="o", color=colour, markersize=6, elinewidth=1, capsize=2)
-        name = stage.name if len(stage.name) <= 18 else stage.name[:17] + "…"
-        axes.annotate(
-            name.replace("$", r"\$"), (cost, stage.top1.value), (6, 5), textcoords="offset points", fontsize=9
-        )
+        axes.errorbar(cost, stage.top1.value, half, fmt=marker, color=colour, markersize=6, elinewidth=1, capsize=2)
+    # From zero on, a difference looks as large as it is.
+    axes.set_xlim(0.0, 1.15 * max(cost for _, cost in files))
     axes.set_xlabel(label)
-    axes.margins(x=0.25)
     axes.grid(visible=True)
+
+
+def _names(files: Sequence[tuple[Stage, CostRow]]) -> list[Line2D]:
+    """For the legend: names beside the points would cover each other."""
+    return [
+        Line2D([], [], linestyle="", marker=marker, color=INK, label=short(stage.name, 34))
+        for (stage, _), marker in zip(files, cycle(_MARKERS), strict=False)
+    ]
 
 
 def _beats(one: tuple[Stage, float], other: tuple[Stage, float]) -> bool:

@@ -18,26 +18,19 @@ _STYLES = {Outcome.PASSED: "bold green", Outcome.FAILED: "bold red", Outcome.UND
 
 
 def summary_table(document: Document) -> Table:
-    """One row per stage or file: top-1, drop, latency where it was measured."""
+    """One row per stage or file: accuracy against float, and latency where it was measured; fits 80 columns."""
     table = Table(title=f"{escape(document.data.name)}: {document.data.images:,} images")
-    for name in (
-        "",
-        "top-1 %",
-        *(["top-5 %"] if document.has_top5 else []),
-        "drop, points",
-        "size",
-        "p50 ms",
-        "runs on",
-    ):
-        table.add_column(name, justify="left" if name in ("", "runs on") else "right", overflow="fold")
+    table.add_column("", overflow="fold")
+    for name in ("top-1 %", "drop, points", "same %", "size", "p50 ms"):
+        table.add_column(name, justify="right", no_wrap=True)
     costs = {row.name: row for row in document.costs.rows}
     for stage in document.stages:
         cost = costs.get(stage.name)
-        top5 = [wording.number(stage.top5.value) if stage.top5 else ""] if document.has_top5 else []
         latency = wording.number(cost.p50_ms) if cost and cost.p50_ms is not None else ""
         drop = _cell(stage.drop.points if stage.drop else None)
+        agreement = wording.number(stage.drop.agreement.value) if stage.drop else ""
         size = wording.size(cost.size) if cost else ""
-        table.add_row(escape(stage.name), _cell(stage.top1), *top5, drop, size, latency, escape(stage.runs_on))
+        table.add_row(escape(stage.name), _cell(stage.top1), drop, agreement, size, latency)
     return table
 
 
@@ -48,8 +41,6 @@ def print_summary(document: Document, files: Sequence[Path]) -> None:
     console.print(escape(verdict.line(document)), style=_STYLES[document.outcome], soft_wrap=True)
     for sentence in verdict.sentences(document):
         console.print(escape(sentence), soft_wrap=True)
-    agreement = document.drop.agreement
-    console.print(f"Same answer on {wording.number(agreement.value)} % of the images.", soft_wrap=True)
     console.print(f"Report: {escape(', '.join(str(path) for path in files))}", soft_wrap=True)
 
 
