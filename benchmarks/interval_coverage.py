@@ -15,7 +15,7 @@ from edgekit_quantize.report.statistics import PairedCounts, paired_drop
 
 IMAGES = (500, 1_000, 2_000, 5_000, 10_000)
 # Share of images on which both give the same answer.
-AGREEMENTS = (0.90, 0.95, 0.97, 0.99)
+AGREEMENTS = (0.90, 0.95, 0.97, 0.99, 0.995)
 
 
 @dataclass(frozen=True)
@@ -81,10 +81,10 @@ def main() -> None:
     print(f"Coverage of the 95 % interval of the paired drop, {count:,} experiments for each figure, seed {seed}")
     print(f"drawn at random: {100 * coverage(draw_truths(count, seed), seed + 1):.2f} %\n")
     print("drop 0.5 points, top-1 75 %:")
-    print("  images " + "".join(f"  agree {100 * a:.0f} %" for a in AGREEMENTS))
+    print("  images " + "".join(f"  agree {100 * a:4.1f} %" for a in AGREEMENTS))
     for images in IMAGES:
         rates = [coverage([Truth(images, 0.75, 0.005, a)] * count, seed) for a in AGREEMENTS]
-        print(f"  {images:6,} " + "".join(f"{100 * rate:12.2f}" for rate in rates))
+        print(f"  {images:6,} " + "".join(f"{100 * rate:14.2f}" for rate in rates))
 
 
 if __name__ == "__main__":

@@ -154,8 +154,8 @@ class _Judge:
     def __call__(self, candidate: Candidate) -> tuple[Estimate, Outcome]:
         """Drop in points with its interval, and what it means for the limit."""
         right = self._right(candidate.flatbuffer, candidate.recipe.name)
-        drop = paired_drop(paired_counts(self._float_right, right))
-        return drop, judge_drop(drop, self._limit.max_drop, len(right)).outcome
+        counts = paired_counts(self._float_right, right)
+        return paired_drop(counts), judge_drop(counts, self._limit.max_drop).outcome
 
     def _right(self, flatbuffer: bytes, name: str, look: Callable[[Image], None] = lambda _: None) -> NDArray[np.bool_]:
         """Which images are answered right; each is shown to `look` as well."""

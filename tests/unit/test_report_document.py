@@ -276,3 +276,25 @@ def test_costs_are_drawn_from_zero_so_that_noise_looks_small():
     assert [a.get_xlim()[0] for a in axes] == [0.0, 0.0]
     assert [a.get_xlabel() for a in axes] == ["latency, ms (2 threads)", "size, MB"]
     assert axes[0].get_xlim()[1] > 3.0  # the slowest file, in ms
+
+
+def test_a_large_effect_on_few_images_is_not_called_nothing():
+    report = samples.make_report(samples.make_comparison(60, noise=6.0), Limits(max_drop=0.5))
+    assert report.document.drop.points.low > 2.5
+    assert "next to nothing" not in " ".join(verdict.sentences(report.document))
+
+
+def test_a_class_of_few_images_that_loses_all_is_named_as_doubtful():
+    document = samples.make_report(samples.make_comparison(80, noise=0.05, collapsed=3)).document
+    row = document.classes[[row.label for row in document.classes].index("cat")]
+    assert row.images == 8 and row.drop.value > 50.0 and not row.has_collapsed
+    text = " ".join(verdict.sentences(document))
+    assert re.search(r"Lost much, on too few images to be sure: (class )?cat \(\d+ → \d+ %, 8 images\)", text)
+
+
+def test_another_network_as_reference_is_refused():
+    comparison = samples.make_comparison(also=False)
+    rest = comparison.runs[1:]
+    wrong = samples.make_run("reference", samples.make_logits(seed=8)[0][::-1].copy(), comparison.targets)
+    with pytest.raises(InputError, match=r"reference must be the network that the model was made from.*gains"):
+        samples.make_report(replace(comparison, runs=(wrong, *rest)))

@@ -10,7 +10,7 @@ from edgekit.errors import InputError
 from edgekit.quant import sqnr_db
 from edgekit_quantize.report import statistics
 from edgekit_quantize.report.gate import Outcome, judge_agreement, judge_drop
-from edgekit_quantize.report.statistics import Estimate, PairedCounts
+from edgekit_quantize.report.statistics import PairedCounts
 
 
 # Newcombe 1998, "Two-sided confidence intervals for the single proportion", Table I, method 3.
@@ -134,44 +134,56 @@ def test_confusion_counts_true_class_down_and_answer_across():
 
 
 @pytest.mark.parametrize(
-    ("low", "value", "high", "outcome"),
+    ("counts", "outcome"),
     [
-        (-0.1, 0.1, 0.5, Outcome.PASSED),
-        (0.51, 0.8, 1.1, Outcome.FAILED),
-        (0.4, 0.8, 1.2, Outcome.UNDECIDED),
-        (-0.2, 0.2, 0.6, Outcome.UNDECIDED),
+        (PairedCounts(8900, 20, 18, 1062), Outcome.PASSED),
+        (PairedCounts(8800, 180, 40, 980), Outcome.FAILED),
+        (PairedCounts(880, 14, 6, 100), Outcome.UNDECIDED),
+        (PairedCounts(880, 6, 5, 109), Outcome.UNDECIDED),
     ],
 )
-def test_the_gate_holds_the_upper_bound_against_the_limit(low, value, high, outcome):
-    gate = judge_drop(Estimate(value, low, high), 0.5, 1000)
+def test_the_gate_holds_the_upper_bound_against_the_limit(counts, outcome):
+    drop = statistics.paired_drop(counts)
+    assert outcome is (Outcome.PASSED if drop.high <= 0.5 else Outcome.FAILED if drop.low > 0.5 else Outcome.UNDECIDED)
+    gate = judge_drop(counts, 0.5)
     assert gate.outcome is outcome
     assert (gate.images_needed is not None) == (outcome is Outcome.UNDECIDED)
 
 
-@pytest.mark.parametrize("counts", [PairedCounts(860, 22, 20, 98), PairedCounts(860, 30, 10, 98)])
-def test_so_many_images_as_the_gate_asks_for_decide(counts):
-    gate = judge_drop(statistics.paired_drop(counts), 1.0, counts.images)
-    assert gate.outcome is Outcome.UNDECIDED
-    times = math.ceil(1.1 * gate.images_needed / counts.images)
-    many = PairedCounts(*(times * n for n in (counts.both_right, counts.lost, counts.gained, counts.both_wrong)))
-    assert judge_drop(statistics.paired_drop(many), 1.0, many.images).outcome is not Outcome.UNDECIDED
-
-
+# With hardly a flip the interval narrows nearly as the number of images, with many as its square root.
 @pytest.mark.parametrize(
-    ("low", "value", "high", "outcome"),
+    ("counts", "limit"),
     [
-        (97.0, 98.0, 99.0, Outcome.PASSED),
-        (96.9, 98.0, 99.0, Outcome.UNDECIDED),
-        (94.0, 95.0, 96.9, Outcome.FAILED),
+        (PairedCounts(860, 22, 20, 98), 1.0),
+        (PairedCounts(860, 30, 10, 98), 1.0),
+        (PairedCounts(4, 0, 0, 2), 0.5),
+        (PairedCounts(1, 0, 0, 0), 0.5),
+        (PairedCounts(70, 0, 0, 30), 0.5),
+        (PairedCounts(450, 1, 0, 149), 0.5),
     ],
 )
-def test_the_gate_holds_the_lower_bound_of_the_agreement_against_the_limit(low, value, high, outcome):
-    gate = judge_agreement(Estimate(value, low, high), 97.0, 1000)
+def test_so_many_images_as_the_gate_asks_for_decide_and_half_of_them_do_not(counts, limit):
+    gate = judge_drop(counts, limit)
+    assert gate.outcome is Outcome.UNDECIDED
+
+    def at(images):
+        return judge_drop(statistics.scaled(counts, images / counts.images), limit).outcome
+
+    assert at(1.05 * gate.images_needed) is not Outcome.UNDECIDED
+    assert at(gate.images_needed / 2.0) is Outcome.UNDECIDED
+
+
+@pytest.mark.parametrize(("same", "outcome"), [(990, Outcome.PASSED), (975, Outcome.UNDECIDED), (940, Outcome.FAILED)])
+def test_the_gate_holds_the_lower_bound_of_the_agreement_against_the_limit(same, outcome):
+    gate = judge_agreement(same, 1000, 97.0)
     assert gate.outcome is outcome
-    # An interval of (98 − 96.9) must shrink to (98 − 97).
-    assert gate.images_needed == (1300 if outcome is Outcome.UNDECIDED else None)
+    if outcome is Outcome.UNDECIDED:
+        times = 1.05 * gate.images_needed / 1000
+        assert statistics.wilson(round(same * times), round(1000 * times)).low >= 97.0
+    else:
+        assert gate.images_needed is None
 
 
 def test_a_drop_exactly_on_the_limit_asks_for_no_number():
-    gate = judge_drop(Estimate(0.5, 0.1, 0.9), 0.5, 1000)
+    gate = judge_drop(PairedCounts(880, 10, 5, 105), 0.5)
     assert (gate.outcome, gate.images_needed) == (Outcome.UNDECIDED, None)

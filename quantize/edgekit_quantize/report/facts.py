@@ -155,6 +155,11 @@ class Group:
         return Direction.WORSE if self.drop.value > 0 else Direction.BETTER
 
     @property
+    def is_suspect(self) -> bool:
+        """Whether it lost very much, on too few images to tell that from chance."""
+        return self.direction is Direction.SAME and self.drop.value >= COLLAPSED and self.counts.lost > 1
+
+    @property
     def has_collapsed(self) -> bool:
         """Whether it lost very much, beyond chance."""
         return self.direction is Direction.WORSE and self.drop.value >= COLLAPSED

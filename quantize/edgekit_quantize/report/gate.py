@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
 from edgekit.errors import InputError
-from edgekit_quantize.report.statistics import Estimate
+from edgekit_quantize.report.statistics import PairedCounts, paired_drop, scaled, wilson
+
+_MOST_IMAGES = 10_000_000
 
 
 class Outcome(StrEnum):
@@ -63,18 +66,51 @@ def check_agreement(min_agreement: float) -> None:
         raise InputError(f"--min-agreement must be between 0 and 100 percent, got {min_agreement:g}.")
 
 
-def judge_drop(drop: Estimate, max_drop: float, images: int) -> Gate:
+def judge_drop(counts: PairedCounts, max_drop: float) -> Gate:
     """Hold the interval of the drop (points) against the limit; it passes when the **upper bound** is within."""
-    outcome = _outcome(drop.high <= max_drop, drop.low > max_drop)
-    return Gate(Measure.DROP, float(max_drop), outcome, _images_needed(drop, max_drop, images, outcome))
+
+    def outcome(times: float) -> Outcome:
+        drop = paired_drop(scaled(counts, times))
+        return _outcome(drop.high <= max_drop, drop.low > max_drop)
+
+    return _gate(Measure.DROP, max_drop, outcome, counts.images)
 
 
-def judge_agreement(agreement: Estimate, min_agreement: float, images: int) -> Gate:
-    """Hold the interval of the agreement (percent) against the limit; its **lower bound** must reach it."""
-    outcome = _outcome(agreement.low >= min_agreement, agreement.high < min_agreement)
-    return Gate(
-        Measure.AGREEMENT, float(min_agreement), outcome, _images_needed(agreement, min_agreement, images, outcome)
-    )
+def judge_agreement(same: int, images: int, min_agreement: float) -> Gate:
+    """Hold the interval of the agreement (percent) against the limit; its **lower bound** must reach it.
+
+    Args:
+        same: Images with the reference's answer.
+        images: All.
+        min_agreement: The limit, in percent.
+    """
+
+    def outcome(times: float) -> Outcome:
+        agreement = wilson(round(same * times), round(images * times))
+        return _outcome(agreement.low >= min_agreement, agreement.high < min_agreement)
+
+    return _gate(Measure.AGREEMENT, min_agreement, outcome, images)
+
+
+def least_images(images: int, is_enough: Callable[[float], bool]) -> int | None:
+    """About how many images would be enough if they went as these did; None if not ten million would.
+
+    How fast an interval narrows depends on how many answers change: with few, nearly as the number of images grows;
+    with many, as its square root.
+
+    Args:
+        images: How many there are.
+        is_enough: Whether so many times as many would be.
+    """
+    low, high = 1.0, 2.0
+    while not is_enough(high):
+        low, high = high, 2.0 * high
+        if images * high > _MOST_IMAGES:
+            return None
+    while high / low > 1.01:
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if is_enough(middle) else (middle, high)
+    return round_up(images * high)
 
 
 def round_up(count: float) -> int:
@@ -87,10 +123,9 @@ def _outcome(is_within: bool, is_beyond: bool) -> Outcome:
     return Outcome.PASSED if is_within else Outcome.FAILED if is_beyond else Outcome.UNDECIDED
 
 
-def _images_needed(estimate: Estimate, limit: float, images: int, outcome: Outcome) -> int | None:
-    """An interval narrows with the square root of the number of images."""
-    room = limit - estimate.value
-    if outcome is not Outcome.UNDECIDED or room == 0.0:
-        return None
-    half = estimate.high - estimate.value if room > 0 else estimate.value - estimate.low
-    return round_up(images * (half / room) ** 2)
+def _gate(measure: Measure, limit: float, outcome: Callable[[float], Outcome], images: int) -> Gate:
+    """`outcome` of so many times as many images."""
+    now = outcome(1.0)
+    if now is not Outcome.UNDECIDED:
+        return Gate(measure, float(limit), now)
+    return Gate(measure, float(limit), now, least_images(images, lambda times: outcome(times) is not Outcome.UNDECIDED))

@@ -24,8 +24,9 @@ from edgekit_quantize.tensors import Tensors
 def layer_noise(float_model: Model, int8_model: Model, images: ImageSet) -> tuple[LayerNoise, ...] | None:
     """Signal-to-quantization-noise ratio of every layer with weights that both files have, in order of execution.
 
-    Equalization multiplies channels by factors that later layers take back. Such a factor is no noise: for each channel
-    the int8 values are held against the float values times the factor that fits best.
+    Equalization multiplies channels by positive factors that later layers take back. Such a factor is no noise: each
+    channel of the int8 values is first multiplied by what fits the float values best. A channel that is dead or turned
+    round is all noise; one that is merely scaled wrongly is not seen.
 
     Args:
         float_model: Float TFLite.
@@ -70,11 +71,12 @@ class _Sums:
 
     @property
     def sqnr_db(self) -> float:
-        """Least squares: the best factor of a channel is fq/ff, and what it explains of the power qq is fq²/ff."""
+        """Least squares: the best factor of a channel is fq/qq, and leaves ff - fq²/qq of the power ff unexplained.
+
+        Infinite if nothing is left.
+        """
         ff, fq, qq = np.atleast_1d(self.ff), np.atleast_1d(self.fq), np.atleast_1d(self.qq)
-        signal = np.divide(fq * fq, ff, out=np.zeros_like(ff), where=ff > 0.0)
-        noise = float(np.maximum(qq - signal, 0.0).sum())
-        total = float(signal.sum())
-        if noise == 0.0 or total == 0.0:
-            return math.inf if noise == 0.0 else -math.inf
-        return 10.0 * math.log10(total / noise)
+        explained = np.divide(fq * fq, qq, out=np.zeros_like(ff), where=(qq > 0.0) & (fq > 0.0))
+        # Rounding can explain a little more than there is.
+        noise = float(np.maximum(ff - explained, 0.0).sum())
+        return 10.0 * math.log10(float(ff.sum()) / noise) if noise > 0.0 else math.inf

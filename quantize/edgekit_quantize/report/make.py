@@ -24,7 +24,7 @@ from edgekit_quantize.report import analysis, baseline, examples
 from edgekit_quantize.report.answers import Comparison, Run
 from edgekit_quantize.report.changes import CostRow, Costs, Since
 from edgekit_quantize.report.document import Document
-from edgekit_quantize.report.facts import DataFacts, ModelFacts, Outcomes
+from edgekit_quantize.report.facts import DataFacts, ModelFacts, Outcomes, Pair
 from edgekit_quantize.report.gate import Gate, Measure, Outcome, judge_agreement, judge_drop
 from edgekit_quantize.report.html import render
 from edgekit_quantize.report.markdown import to_markdown
@@ -32,6 +32,9 @@ from edgekit_quantize.report.verdict import change_line
 from edgekit_quantize.report.wording import interval, listed, number
 
 _TOOLS = ("torch", "onnx", "onnxruntime", "ai-edge-litert", "tflite-runtime", "numpy", "scipy", "opencv-python")
+
+# Points of top-1 that no quantized file ever gained over its origin.
+MOST_GAINED = 5.0
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ def build_report(
         command: The command line, as it was typed.
 
     Raises:
-        InputError: The baseline is of other images or classes.
+        InputError: The baseline is of other images or classes, or the reference is another network.
     """
     limits, comparison = limits or Limits(), analysis.with_unique_names(comparison)
     labels, targets = bundle.card.labels, comparison.targets
@@ -136,6 +139,7 @@ def build_report(
         command=command,
         costs=_costs(comparison.runs, model, len(bundle.data), limits.baseline),
     )
+    _check_plausible(document.drop, reference.file or reference.name)
     document = _judged(document, limits)
     pictures = tuple(examples.data_uri(picture(int(row))) for row in rows)
     return Report(document, pictures, np.stack([ours.truth, theirs.truth], axis=1))
@@ -164,12 +168,27 @@ def labels_sha256(labels: Sequence[str]) -> str:
     return hashlib.sha256(json.dumps(list(labels), ensure_ascii=False).encode()).hexdigest()
 
 
+def _check_plausible(drop: Pair, reference: str) -> None:
+    """No file is better than its origin by more than chance and some tenths of a point; another network may be.
+
+    Raises:
+        InputError: The model gains far more than quantization ever gave.
+    """
+    if drop.points.high < -MOST_GAINED:
+        raise InputError(
+            f"The reference must be the network that the model was made from, got {reference}, with which it shares "
+            f"{drop.agreement.value:.1f} % of the answers and over which it gains {-drop.points.value:.1f} points.",
+            "Give the float network of this model.",
+        )
+
+
 def _judged(document: Document, limits: Limits) -> Document:
     gates, drop, images = [], document.drop, document.data.images
     if limits.max_drop is not None:
-        gates.append(judge_drop(drop.points, limits.max_drop, images))
+        gates.append(judge_drop(drop.counts, limits.max_drop))
     if limits.min_agreement is not None:
-        gates.append(judge_agreement(drop.agreement, limits.min_agreement, images))
+        same = round(drop.agreement.value * images / 100.0)
+        gates.append(judge_agreement(same, images, limits.min_agreement))
     return replace(document, gates=tuple(gates))
 
 

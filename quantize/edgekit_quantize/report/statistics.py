@@ -84,6 +84,12 @@ def paired_counts(first_right: Flags, second_right: Flags) -> PairedCounts:
     )
 
 
+def scaled(counts: PairedCounts, times: float) -> PairedCounts:
+    """What so many times as many images would show if they went as these did."""
+    cells = (counts.both_right, counts.lost, counts.gained, counts.both_wrong)
+    return PairedCounts(*(round(times * cell) for cell in cells))
+
+
 def wilson(hits: int, images: int) -> Estimate:
     """A proportion in percent with Wilson's score interval (Wilson 1927, without continuity correction).
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from edgekit_quantize.report.changes import Change, Direction
 from edgekit_quantize.report.document import Document
 from edgekit_quantize.report.facts import Group
-from edgekit_quantize.report.gate import Gate, Measure, Outcome, round_up
+from edgekit_quantize.report.gate import Gate, Measure, Outcome, least_images
+from edgekit_quantize.report.statistics import Estimate, paired_drop, scaled
 from edgekit_quantize.report.wording import interval, listed, number, p_value, plural, signed, size
 
 # An interval that reaches further than so many points to either side tells nothing that anyone could use.
 MEANINGLESS = 2.5
 # What one wants to know a drop to.
 USEFUL = 0.5
+_MOST_NAMED = 5
 _WORDS = {Outcome.PASSED: "passed", Outcome.FAILED: "failed", Outcome.UNDECIDED: "too few images to decide"}
 
 
@@ -43,7 +45,14 @@ def line(document: Document) -> str:
 
 def sentences(document: Document) -> list[str]:
     """Everything that belongs beside the verdict, the most important first."""
-    found = [_collapse(document), _few_images(document), *_gates(document), _baseline(document), _flips(document)]
+    found = [
+        _collapse(document),
+        _suspected(document),
+        _few_images(document),
+        *_gates(document),
+        _baseline(document),
+        _flips(document),
+    ]
     found += [_groups(document.classes, "class", "classes"), _groups(document.subgroups or (), "subgroup", "subgroups")]
     found += [_skipped(document), _empty(document)]
     return [sentence for sentence in found if sentence]
@@ -85,15 +94,22 @@ def _gates(document: Document) -> list[str]:
 
 
 def _few_images(document: Document) -> str:
+    """Unless they show all the same that something is lost or gained, or decide a gate."""
     drop, images = document.drop.points, document.data.images
-    half = (drop.high - drop.low) / 2.0
-    if half <= MEANINGLESS:
+    is_decided = any(gate.outcome is not Outcome.UNDECIDED for gate in document.gates)
+    if _half(drop) <= MEANINGLESS or is_decided or not drop.low <= 0.0 <= drop.high:
         return ""
-    wanted = round_up(images * (half / USEFUL) ** 2)
+    counts = document.drop.counts
+    wanted = least_images(images, lambda times: _half(paired_drop(scaled(counts, times))) <= USEFUL)
     return (
-        f"{plural(images, 'image')} tell next to nothing: the interval is {number(2.0 * half, 1)} points wide. "
-        f"About {wanted:,} images would tell the drop to ±{USEFUL:g} points."
+        f"{plural(images, 'image')} {'tells' if images == 1 else 'tell'} next to nothing: the interval is "
+        f"{number(2.0 * _half(drop), 1)} points wide."
+        + (f" About {wanted:,} images would tell the drop to ±{USEFUL:g} points." if wanted else "")
     )
+
+
+def _half(drop: Estimate) -> float:
+    return (drop.high - drop.low) / 2.0
 
 
 def _baseline(document: Document) -> str:
@@ -109,6 +125,17 @@ def _baseline(document: Document) -> str:
 def _collapse(document: Document) -> str:
     names = [f"{title(g)} ({number(g.float_top1, 0)} → {number(g.model_top1, 0)} %)" for g in _collapsed(document)]
     return f"Collapsed: {listed(names)}." if names else ""
+
+
+def _suspected(document: Document) -> str:
+    groups = [g for g in (*document.classes, *(document.subgroups or ())) if g.is_suspect]
+    worst = sorted(groups, key=lambda g: (-g.drop.value, g.label))[:_MOST_NAMED]
+    names = [
+        f"{title(g)} ({number(g.float_top1, 0)} → {number(g.model_top1, 0)} %, {plural(g.images, 'image')})"
+        for g in worst
+    ]
+    more = f" and {len(groups) - len(worst)} more" if len(groups) > len(worst) else ""
+    return f"Lost much, on too few images to be sure: {listed(names)}{more}." if names else ""
 
 
 def _collapsed(document: Document) -> list[Group]:
