@@ -239,6 +239,16 @@ def test_an_output_never_replaces_an_input(files, capsys):
     assert (files / "model.tflite").read_bytes() == before
 
 
+def test_an_output_never_replaces_the_list_of_images(files, capsys):
+    listing = files / "labels.csv"
+    rows = [f"{path.relative_to(files)},{path.parent.name}" for path in sorted((files / "data").rglob("*.png"))]
+    listing.write_text("\n".join(["file,label", *rows]))
+    before = listing.read_bytes()
+    assert _run(files, "--json", str(listing), data="labels.csv") == 2
+    assert "must not be an input" in capsys.readouterr().err
+    assert listing.read_bytes() == before
+
+
 def test_ctrl_c_leaves_no_file(files, monkeypatch):
     def interrupted(self, index):
         raise KeyboardInterrupt

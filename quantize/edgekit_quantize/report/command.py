@@ -108,7 +108,7 @@ def command(
         check_limit(max_drop)
     if min_agreement is not None:
         check_agreement(min_agreement)
-    inputs = [model, Path(reference), *also, *(path for path in (baseline, tags, classes) if path)]
+    inputs = [model, Path(reference), Path(data), *also, *(path for path in (baseline, tags, classes) if path)]
     _check_outputs(outputs, inputs)
     # What can fail at once fails before the long work.
     judged = bundle.read(model)
