@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from edgekit.files import sha256
 from edgekit.images import FileSet
 from edgekit.models import MODELS
 from edgekit.train.checkpoint import save
-from edgekit_quantize.report import command, labels, verdict
+from edgekit_quantize.report import labels, make, verdict
 from edgekit_quantize.report.document import Document
 
 
@@ -73,17 +74,53 @@ def test_a_run_leaves_nothing_but_its_files_and_a_second_one_gives_the_same(file
     assert sorted(first) == ["r.html", "r.json", "r.md"]
 
 
+def _interrupted(files, monkeypatch) -> None:
+    """A run that Ctrl-C stops when all answers are there."""
+
+    def stop(*paths):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(make, "write_report", stop)
+        assert _run(files) == 130
+    assert [path.name for path in (files / "out").iterdir()] == ["r.html.answers"]
+
+
 def test_resume_takes_the_answers_that_a_run_left_behind(files, monkeypatch):
     """The second run decodes no image whose answers are known, but the few that it shows."""
-    monkeypatch.setattr(command, "_forget", lambda out: None)
-    assert _run(files, "--resume") == 0
-    first, decoded = (files / "out/r.json").read_text(), []
+    assert _run(files, out="whole/r.html") == 0
+    _interrupted(files, monkeypatch)
+    decoded = []
     read = FileSet.image
     monkeypatch.setattr(FileSet, "image", lambda self, index: decoded.append(index) or read(self, index))
     assert _run(files, "--resume") == 0
-    assert (files / "out/r.json").read_text() == first
-    shown = len(Document.from_json(first).flips)
-    assert len(decoded) <= shown < 45
+    document, whole = (Document.from_json((files / name / "r.json").read_bytes()) for name in ("out", "whole"))
+    assert replace(document, command="") == replace(whole, command="")
+    assert len(decoded) <= len(document.flips) < 45
+    assert not (files / "out/r.html.answers").exists()
+
+
+def test_without_resume_an_unfinished_run_is_thrown_away_and_it_is_said(files, monkeypatch, capsys):
+    _interrupted(files, monkeypatch)
+    capsys.readouterr()
+    decoded = []
+    read = FileSet.image
+    monkeypatch.setattr(FileSet, "image", lambda self, index: decoded.append(index) or read(self, index))
+    assert _run(files) == 0
+    assert "r.html.answers is thrown away; with --resume" in " ".join(capsys.readouterr().err.split())
+    assert len(decoded) >= 45
+    assert not (files / "out/r.html.answers").exists()
+
+
+@pytest.mark.parametrize("more", [[], ["--resume"]])
+def test_a_folder_of_the_users_is_never_taken_for_answers(files, capsys, more):
+    mine = files / "out/r.html.answers/mine.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    assert _run(files, *more) == 2
+    assert "must be free or hold the answers of an unfinished report" in capsys.readouterr().err
+    assert [path.name for path in mine.parent.iterdir()] == ["mine.txt"]
+    assert mine.read_text() == "mine"
 
 
 def test_a_worse_model_fails_against_the_baseline(files, capsys):
@@ -207,9 +244,7 @@ def test_a_mistake_is_one_line_exit_2_and_no_file(files, capsys, mistake):
     assert message in errors[0]
     assert "Traceback" not in captured.err
     assert "code was run" not in captured.out + captured.err
-    # Answers are kept for --resume.
-    left = list((files / "out").iterdir()) if (files / "out").is_dir() else []
-    assert all(path.name == "r.html.answers" for path in left)
+    assert not (files / "out").is_dir() or not list((files / "out").iterdir())
 
 
 @pytest.mark.parametrize(
@@ -247,6 +282,28 @@ def test_an_output_never_replaces_the_list_of_images(files, capsys):
     assert _run(files, "--json", str(listing), data="labels.csv") == 2
     assert "must not be an input" in capsys.readouterr().err
     assert listing.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "option"),
+    [
+        ("r.md", "# My project\n", "--markdown"),
+        ("r.md", "\u00e9".encode("latin-1"), "--markdown"),
+        ("r.json", '{"schema_version": 1}', "--json"),
+        ("r.json", "[1, 2]", "--json"),
+    ],
+)
+def test_a_file_beside_the_page_that_is_no_report_is_kept_unless_named(files, capsys, name, text, option):
+    (files / "out").mkdir()
+    mine = files / "out" / name
+    mine.write_bytes(text if isinstance(text, bytes) else text.encode())
+    before = mine.read_bytes()
+    assert _run(files) == 2
+    assert f"{option}, or choose another --out" in " ".join(capsys.readouterr().err.split())
+    assert [path.name for path in (files / "out").iterdir()] == [name]
+    assert mine.read_bytes() == before
+    assert _run(files, option, str(mine)) == 0
+    assert mine.read_bytes() != before
 
 
 def test_ctrl_c_leaves_no_file(files, monkeypatch):

@@ -100,16 +100,17 @@ def command(
     from edgekit_quantize.report.examples import pictures_of
     from edgekit_quantize.report.gate import check_agreement, check_limit
     from edgekit_quantize.report.make import Limits, build_report, labels_sha256, write_report
+    from edgekit_quantize.report.outputs import places
     from edgekit_quantize.report.reference import open_reference
+    from edgekit_quantize.report.store import forget, take_over
     from edgekit_quantize.report.table import print_summary
 
-    outputs = [out, json_path or out.with_suffix(".json"), markdown_path or out.with_suffix(".md")]
     if max_drop is not None:
         check_limit(max_drop)
     if min_agreement is not None:
         check_agreement(min_agreement)
     inputs = [model, Path(reference), Path(data), *also, *(path for path in (baseline, tags, classes) if path)]
-    _check_outputs(outputs, inputs)
+    outputs = places(out, json_path, markdown_path, inputs)
     # What can fail at once fails before the long work.
     judged = bundle.read(model)
     others = _others(also)
@@ -122,30 +123,37 @@ def command(
     check_tags(groups or ())
     for target in outputs:
         check_writable(target)
-    comparison = compare(
-        judged,
-        float_model,
-        images,
-        also=others,
-        tags=groups,
-        stages=not quick,
-        builtin=not quick,
-        measure_cost=not quick,
-        layers=not quick,
-        processes=processes,
-        cache=_cache(out, resume=resume),
-        allow_unreadable=allow_unreadable,
-    )
-    report = build_report(
-        comparison,
-        judged,
-        pictures_of(images, positions(comparison, images), judged.card.input),
-        limits=Limits(max_drop, min_agreement, known),
-        data_name=data,
-        command=shlex.join(ctx.meta[_WORDS]),
-    )
+    answers = out.with_name(f"{out.name}.answers")
+    take_over(answers, resume=resume)
+    try:
+        comparison = compare(
+            judged,
+            float_model,
+            images,
+            also=others,
+            tags=groups,
+            stages=not quick,
+            builtin=not quick,
+            measure_cost=not quick,
+            layers=not quick,
+            processes=processes,
+            cache=answers,
+            allow_unreadable=allow_unreadable,
+        )
+        report = build_report(
+            comparison,
+            judged,
+            pictures_of(images, positions(comparison, images), judged.card.input),
+            limits=Limits(max_drop, min_agreement, known),
+            data_name=data,
+            command=shlex.join(ctx.meta[_WORDS]),
+        )
+    except InputError:
+        # There is nothing to go on with; after Ctrl-C or a killed process there is.
+        forget(answers)
+        raise
     write_report(report, *outputs)
-    _forget(out)
+    forget(answers)
     print_summary(report.document, outputs)
     report.check_gate()
 
@@ -162,26 +170,3 @@ def _others(paths: tuple[Path, ...]) -> list[tuple[str, Bundle]]:
     if double := [name for name in names if names.count(name) > 1]:
         raise InputError(f"Files of --also must have different names, got {double[0]} twice.", "Rename one.")
     return [(path.stem, bundle.read(path)) for path in paths]
-
-
-def _check_outputs(outputs: list[Path], inputs: list[Path]) -> None:
-    places = [path.resolve() for path in outputs]
-    if len(set(places)) < len(places):
-        names = ", ".join(map(str, outputs))
-        raise InputError(f"--out, --json and --markdown must be different files, got {names}.")
-    for path in inputs:
-        if path.resolve() in places:
-            raise InputError(f"The output must not be an input, got {path} as both.", "Choose another --out or --json.")
-
-
-def _cache(out: Path, *, resume: bool) -> Path:
-    """Where answers are kept until the report is written; emptied unless an earlier run is to go on."""
-    if not resume:
-        _forget(out)
-    return out.with_name(f"{out.name}.answers")
-
-
-def _forget(out: Path) -> None:
-    import shutil
-
-    shutil.rmtree(out.with_name(f"{out.name}.answers"), ignore_errors=True)

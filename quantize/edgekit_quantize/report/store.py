@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,9 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.files import whole_file
+from edgekit.errors import InputError
+from edgekit.files import whole_file, write_whole
+from edgekit.progress import console
 
 Arrays = Mapping[str, NDArray[Any]]
+_MARKER = "unfinished-report.txt"
+_MARK = (
+    "Answers of an edgekit report that is not finished. Safe to delete; with --resume the report goes on from here.\n"
+)
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,8 @@ class Store:
         """
         if self.folder is None:
             return
+        if not _is_marked(self.folder):
+            write_whole(self.folder / _MARKER, _MARK)
         with whole_file(self._path(kind, key)) as path:
             np.savez(path, **arrays)
 
@@ -51,3 +60,40 @@ class Store:
         """Two letters of the key are a folder: fifty thousand images must not make one folder slow."""
         folder = self.folder or Path()
         return folder / kind / key[:2] / f"{key[2:]}.npz"
+
+
+def take_over(folder: Path, *, resume: bool) -> None:
+    """Make sure that the folder is a store's or not there; unless `resume`, what a store left in it is thrown away.
+
+    Raises:
+        InputError: It is not a store's.
+    """
+    if not folder.exists() and not folder.is_symlink():
+        return
+    if not _is_marked(folder):
+        raise InputError(
+            f"{folder} must be free or hold the answers of an unfinished report, got something else.",
+            "Move it away, or choose another --out.",
+        )
+    if not resume:
+        console.print(
+            f"The unfinished report in {folder} is thrown away; with --resume it would have gone on.",
+            style="yellow",
+            markup=False,
+            soft_wrap=True,
+        )
+        forget(folder)
+
+
+def forget(folder: Path) -> None:
+    """Delete the folder if it is a store's."""
+    if not _is_marked(folder):
+        return
+    # The mark goes last: what an interrupted deletion leaves is still a store's.
+    for part in folder.iterdir():
+        shutil.rmtree(part, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_marked(folder: Path) -> bool:
+    return (folder / _MARKER).is_file()
