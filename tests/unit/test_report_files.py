@@ -137,8 +137,28 @@ def test_a_worse_model_fails_against_the_baseline(files, capsys):
     captured = capsys.readouterr()
     assert "Nothing must be worse than in the baseline, got top-1: " in captured.err
     assert "Collapsed: green" in captured.out
-    assert _run(files, *baseline, data="data") == 2
-    assert "must be of the same images" in capsys.readouterr().err
+    samples.write_folder(files / "others", samples.colour_images(300, seed=7))
+    for data, message in (("data", "got 300 there"), ("others", "cropped alike, got others")):
+        assert _run(files, *baseline, data=data, out="new/r.html") == 2
+        assert message in " ".join(capsys.readouterr().err.split())
+        assert not (files / "new").exists() or not list((files / "new").iterdir())
+
+
+def test_too_few_images_for_the_baseline_are_refused_before_any_is_decoded(files, monkeypatch, capsys):
+    assert _run(files, out="old/r.html") == 0
+    next((files / "data").rglob("*.png")).unlink()
+    monkeypatch.setattr(FileSet, "image", lambda self, index: pytest.fail("decoded"))
+    assert _run(files, "--baseline", str(files / "old/r.json")) == 2
+    assert "got 45 there" in capsys.readouterr().err
+
+
+def test_a_baseline_fits_when_its_unreadable_images_are_gone(files):
+    samples.write_folder(files / "data", samples.colour_images(150, seed=4))
+    broken = files / "data" / "red" / "broken.png"
+    broken.write_bytes(b"broken")
+    assert _run(files, out="old/r.html") == 0
+    broken.unlink()
+    assert _run(files, "--baseline", str(files / "old/r.json")) == 0
 
 
 def test_other_files_and_tags_stand_in_the_report(files):

@@ -87,6 +87,20 @@ def check_same_data(baseline: Document, data_sha256: str, labels_sha256: str) ->
         )
 
 
+def check_enough_images(baseline: Document, count: int) -> None:
+    """Refuse fewer images than the baseline could read: they cannot be the same. To be asked before the long work.
+
+    Raises:
+        InputError: Too few.
+    """
+    if count < baseline.data.images:
+        raise InputError(
+            f"The baseline must be of the same images, got {baseline.data.images:,} there ({baseline.data.name}) and "
+            f"at most {count:,} here.",
+            "Make the baseline again on these images.",
+        )
+
+
 def check_same_labels(baseline: Document, labels_sha256: str) -> None:
     """Refuse a baseline of other classes, before the long work.
 

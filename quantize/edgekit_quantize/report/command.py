@@ -119,6 +119,8 @@ def command(
         older.check_same_labels(known, labels_sha256(judged.card.labels))
     float_model = open_reference(reference)
     images = open_images(data, judged.card.labels, classes)
+    if known:
+        older.check_enough_images(known, len(images.names))
     groups = read_tags(tags, images.names) if tags else None
     check_tags(groups or ())
     for target in outputs:
