@@ -162,13 +162,16 @@ def test_a_baseline_fits_when_its_unreadable_images_are_gone(files):
 
 
 def test_other_files_and_tags_stand_in_the_report(files):
-    (files / "second.tflite").write_bytes((files / "model.tflite").read_bytes())
+    for name in ("second", "int8"):
+        (files / f"{name}.tflite").write_bytes((files / "model.tflite").read_bytes())
     names = [path.relative_to(files / "data") for path in sorted((files / "data").rglob("*.png"))]
     lines = [f"{name},{'odd' if index % 2 else 'even'}" for index, name in enumerate(names)]
     (files / "tags.csv").write_text("\n".join(["file,parity", *lines]))
-    assert _run(files, "--also", str(files / "second.tflite"), "--tags", str(files / "tags.csv")) == 0
+    also = [word for name in ("second", "int8") for word in ("--also", str(files / f"{name}.tflite"))]
+    assert _run(files, *also, "--tags", str(files / "tags.csv")) == 0
     document = Document.from_json((files / "out/r.json").read_bytes())
-    assert [stage.name for stage in document.files] == ["int8", "second"]
+    assert [stage.name for stage in document.files] == ["int8", "second", "int8.tflite"]
+    assert [stage.file for stage in document.files] == ["model.tflite", "second.tflite", "int8.tflite"]
     assert document.files[0].top1 == document.files[1].top1
     groups = [(g.column, g.label, g.images) for g in document.subgroups]
     assert groups == [("parity", "even", 23), ("parity", "odd", 22)]

@@ -60,7 +60,7 @@ class Run:
     role: Role
     """`builtin` is the same file as `model` under builtin kernels, which are what a 32-bit Pi runs."""
     name: str
-    """As shown: "float", "ONNX", "float TFLite", "int8", the file's stem for --also."""
+    """As shown: "float", "ONNX", "float TFLite", "int8", the file's name without .tflite for --also."""
     format: str
     """"float32", "int8", ..."""
     runs_on: str

@@ -132,6 +132,7 @@ def command(
             judged,
             float_model,
             images,
+            file=model.name,
             also=others,
             tags=groups,
             stages=not quick,
@@ -161,14 +162,15 @@ def command(
 
 
 def _others(paths: tuple[Path, ...]) -> list[tuple[str, Bundle]]:
-    """The files of --also under their stems.
+    """The files of --also under their names.
 
     Raises:
-        InputError: Two have the same name.
+        InputError: Two would be shown under the same name.
     """
     from edgekit import bundle
+    from edgekit_quantize.report.stages import shown_name
 
-    names = [path.stem for path in paths]
+    names = [shown_name(path.name) for path in paths]
     if double := [name for name in names if names.count(name) > 1]:
         raise InputError(f"Files of --also must have different names, got {double[0]} twice.", "Rename one.")
-    return [(path.stem, bundle.read(path)) for path in paths]
+    return [(path.name, bundle.read(path)) for path in paths]

@@ -39,6 +39,7 @@ def compare(
     reference: Reference,
     images: ImageSet,
     *,
+    file: str = "",
     also: Sequence[tuple[str, Bundle]] = (),
     tags: Sequence[dict[str, str]] | None = None,
     stages: bool = True,
@@ -57,7 +58,8 @@ def compare(
         bundle: The model file.
         reference: The float network.
         images: Labelled images; their classes are matched to the card's by name.
-        also: Other files of the same task, with the names to show.
+        file: The model file's name; "" where there is none.
+        also: Other files of the same task, with their names; they are shown without .tflite.
         tags: For each image its subgroups.
         stages: Run ONNX and float TFLite too, made as `edgekit convert` makes them.
         builtin: Run the model file under builtin kernels too.
@@ -81,7 +83,7 @@ def compare(
         raise InputError(f"The tags must be one entry per image, {len(targets)}, got {len(tags)}.")
     with tempfile.TemporaryDirectory(prefix="edgekit-") as scratch:
         maker = Maker(card, is_rewritten(bundle), images, Path(scratch), Store(cache))
-        staged = build(maker, reference, bundle, also, is_whole=stages, builtin=builtin)
+        staged = build(maker, reference, bundle, also, file=file, is_whole=stages, builtin=builtin)
         worker = Worker(
             tuple(stage.asked(staged[0]) for stage in staged), card.input, card.output.classes, Store(cache)
         )

@@ -95,15 +95,14 @@ class Maker:
         first = replace(_file("reference", "ONNX", "float32", path, OnnxModel(target, spec)), sha256=reference.sha256)
         return [first, self._float_tflite(target, spec)] if is_whole else [first]
 
-    def of_bundle(self, role: Role, name: str, bundle: Bundle, kernels: Kernels = Kernels.XNNPACK) -> Stage:
-        """A model file."""
+    def of_bundle(self, role: Role, name: str, bundle: Bundle, file: str, kernels: Kernels = Kernels.XNNPACK) -> Stage:
+        """A model file, called `file` by the user."""
         check_card(Network(bundle.data), bundle.card)
         digest = hashlib.sha256(bundle.data).hexdigest()
         path = self.folder / f"{digest}.tflite"
         write_whole(path, bundle.data)
-        return Stage(
-            role, name, format_of(bundle.data).value, "", digest, TfliteModel(path, bundle.card.input, kernels)
-        )
+        model = TfliteModel(path, bundle.card.input, kernels)
+        return Stage(role, name, format_of(bundle.data).value, file, digest, model)
 
     def _of_checkpoint(self, reference: Reference, checkpoint: Checkpoint, is_whole: bool) -> list[Stage]:
         path = self.folder / "reference.pt"
@@ -152,6 +151,7 @@ def build(
     bundle: Bundle,
     also: Sequence[tuple[str, Bundle]],
     *,
+    file: str,
     is_whole: bool,
     builtin: bool,
 ) -> list[Stage]:
@@ -162,10 +162,15 @@ def build(
     """
     stages = maker.of_reference(reference, is_whole)
     name = format_of(bundle.data).value
-    stages.append(maker.of_bundle("model", name, bundle))
+    stages.append(maker.of_bundle("model", name, bundle, file))
     if builtin:
-        stages.append(maker.of_bundle("builtin", f"{name}, builtin kernels", bundle, Kernels.BUILTIN))
-    return stages + [maker.of_bundle("also", name, other) for name, other in also]
+        stages.append(maker.of_bundle("builtin", f"{name}, builtin kernels", bundle, file, Kernels.BUILTIN))
+    return stages + [maker.of_bundle("also", shown_name(file), other, file) for file, other in also]
+
+
+def shown_name(file: str) -> str:
+    """What a file of --also is called in the report."""
+    return file.removesuffix(".tflite")
 
 
 def is_rewritten(bundle: Bundle) -> bool:
