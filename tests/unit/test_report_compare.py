@@ -125,7 +125,7 @@ def test_a_swap_of_two_labels_is_refused_wherever_it_is_planted(tmp_path):
         _compare(reference=Reference("colours", "", samples.make_checkpoint(labels=swapped)))
     with pytest.raises(InputError, match=r"reference's classes .* got 0: green ≠ red, 1: red ≠ green"):
         _compare(reference=_float_file(tmp_path, labels=swapped))
-    with pytest.raises(InputError, match=r"other's classes .* got 0: green ≠ red, 1: red ≠ green"):
+    with pytest.raises(InputError, match=r"other's classes .* got 0: green ≠ red, 1: red ≠ green\. Leave it out"):
         _compare(also=[("other", samples.make_bundle(labels=swapped))])
 
 

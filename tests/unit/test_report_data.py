@@ -78,7 +78,7 @@ def test_a_csv_with_paths_relative_to_it(folder):
     [
         ("file,label\na.png,violet\n", "got violet"),
         ("file,label\na.png,0\n", "got 0"),
-        ("file,label\na.png,\n", "among the model's"),
+        ("file,label\na.png,\nb.png,red\n", "every file a label, got none for a.png"),
         ("file,class\na.png,red\n", "columns file, label, got class, file"),
         ("file,label\n", "must list images, got none"),
         ("", "columns file, label, got none"),

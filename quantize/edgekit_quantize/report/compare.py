@@ -32,6 +32,7 @@ CHUNK = 32
 # A process takes seconds to start: it must have so many chunks to do.
 _WORTH_A_PROCESS = 8
 MOST_UNREADABLE = 0.01
+_OTHER_REMEDY = "Leave it out, or give one with the same classes in the same order."
 
 
 def compare(
@@ -77,7 +78,7 @@ def compare(
     card = bundle.card
     reference.check_fits(card)
     for name, other in also:
-        check_classes(other.card.labels, card.labels, name)
+        check_classes(other.card.labels, card.labels, f"file {name}", _OTHER_REMEDY)
     targets = targets_by_name(images, card.labels)
     if tags is not None and len(tags) != len(targets):
         raise InputError(f"The tags must be one entry per image, {len(targets)}, got {len(tags)}.")

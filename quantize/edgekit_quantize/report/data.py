@@ -87,6 +87,8 @@ def _listed(path: Path, labels: tuple[str, ...], classes: Path | None) -> FileSe
     if not rows:
         raise InputError(f"{path} must list images, got none.")
     _check_once([row["file"] for row in rows], path)
+    if bare := [row["file"] for row in rows if not row["label"]]:
+        raise InputError(f"{path} must give every file a label, got none for {some(bare)}.")
     used = tuple(sorted({row["label"] for row in rows}))
     places = dict(zip(used, _places(used, labels, classes, str(path)), strict=True))
     # A list may name files anywhere; a relative name stays what it is.

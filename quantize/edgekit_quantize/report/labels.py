@@ -38,7 +38,7 @@ def check_same_task(labels: tuple[str, ...], spec: InputSpec, card: Card) -> Non
     Raises:
         InputError: Other classes, another order of classes, another input size or crop.
     """
-    check_classes(labels, card.labels, "reference")
+    check_classes(labels, card.labels, "reference", _REMEDY)
     for name in ("height", "width", "crop_fraction", "resize"):
         ours, theirs = getattr(card.input, name), getattr(spec, name)
         if ours != theirs:
@@ -87,7 +87,7 @@ def targets_by_name(images: ImageSet, labels: tuple[str, ...]) -> NDArray[np.int
     return np.asarray([labels.index(label) for label in images.labels], np.int64)[targets]
 
 
-def check_classes(theirs: tuple[str, ...], ours: tuple[str, ...], whose: str) -> None:
+def check_classes(theirs: tuple[str, ...], ours: tuple[str, ...], whose: str, remedy: str) -> None:
     """Make sure that the labels of `whose` file are the model's (`ours`), place by place.
 
     Raises:
@@ -101,12 +101,12 @@ def check_classes(theirs: tuple[str, ...], ours: tuple[str, ...], whose: str) ->
         raise InputError(
             f"The {whose}'s {len(theirs)} classes must be the model's {len(ours)}, got "
             f"{some(extra) or 'none'} only in the {whose} and {some(missing) or 'none'} only in the model.",
-            _REMEDY,
+            remedy,
         )
     if len(theirs) != len(ours):
-        raise InputError(f"The {whose} must have {len(ours)} classes, got {len(theirs)}.", _REMEDY)
+        raise InputError(f"The {whose} must have {len(ours)} classes, got {len(theirs)}.", remedy)
     moved = [f"{i}: {a} ≠ {b}" for i, (a, b) in enumerate(zip(theirs, ours, strict=True)) if a != b]
-    raise InputError(f"The {whose}'s classes must be in the model's order, got {some(moved)}.", _REMEDY)
+    raise InputError(f"The {whose}'s classes must be in the model's order, got {some(moved)}.", remedy)
 
 
 def some(names: Iterable[str]) -> str:
