@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from edgekit.errors import InputError
 from edgekit.images import FileSet, ImageSet, labelled_folder
 from edgekit.progress import console
-from edgekit_quantize.report.labels import held_out, some
+from edgekit_quantize.report.labels import held_out, places_by_name, some
 
 CIFAR10 = "cifar10"
+_MAPPING = "With --classes CSV (wnid,label,index) you say which class of the data is which of the model."
 
 
 def open_images(data: str, labels: Sequence[str], classes: Path | None = None) -> ImageSet:
@@ -100,20 +101,11 @@ def _listed(path: Path, labels: tuple[str, ...], classes: Path | None) -> FileSe
 
 def _places(theirs: Sequence[str], labels: tuple[str, ...], classes: Path | None, data: str) -> NDArray[np.int64]:
     """For each class of the data its index in the model's output: (classes of the data,) int64."""
-    mapping = _by_name(labels) if classes is None else _read_classes(classes, labels)
+    if classes is None:
+        return places_by_name(theirs, labels, _MAPPING)
+    mapping = _read_classes(classes, labels)
     if unknown := [name for name in theirs if name not in mapping]:
-        if classes is not None:
-            raise InputError(f"{classes} must have a line for each class of {data}, got none for {some(unknown)}.")
-        doubled = [name for name in unknown if name in labels]
-        if doubled:
-            raise InputError(
-                f"A class name must stand once in the model's labels, got {some(doubled)} twice or more.",
-                "Say which is meant with --classes CSV (wnid,label,index).",
-            )
-        raise InputError(
-            f"The image classes must be among the model's {len(labels)} ({some(labels)}), got {some(unknown)}.",
-            "Rename or remove them, or say which is which with --classes CSV (wnid,label).",
-        )
+        raise InputError(f"{classes} must have a line for each class of {data}, got none for {some(unknown)}.")
     return np.asarray([mapping[name] for name in theirs], np.int64)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -77,14 +77,33 @@ def targets_by_name(images: ImageSet, labels: tuple[str, ...]) -> NDArray[np.int
         )
     if tuple(images.labels) == labels:
         return targets
-    if unknown := [label for label in images.labels if label not in labels]:
+    return places_by_name(images.labels, labels)[targets]
+
+
+def places_by_name(theirs: Sequence[str], labels: tuple[str, ...], otherwise: str = "") -> NDArray[np.int64]:
+    """For each class of the data its index in the model's output, by name.
+
+    Args:
+        theirs: Classes of the data, in any order.
+        labels: The model's, in output order.
+        otherwise: What else the user can do where names do not fit, as one sentence.
+
+    Returns:
+        (classes of the data,) int64.
+
+    Raises:
+        InputError: A class that the model does not know, or one that it has twice.
+    """
+    if double := [label for label in theirs if labels.count(label) > 1]:
+        raise InputError(
+            f"A class name must stand once in the model's labels, got {some(double)} twice or more.", otherwise
+        )
+    if unknown := [label for label in theirs if label not in labels]:
         raise InputError(
             f"The image classes must be among the model's {len(labels)} ({some(labels)}), got {some(unknown)}.",
-            "Rename or remove those folders.",
+            f"Rename or remove them. {otherwise}".strip(),
         )
-    if double := [label for label in images.labels if labels.count(label) > 1]:
-        raise InputError(f"A class name must stand once in the model's labels, got {some(double)} twice or more.")
-    return np.asarray([labels.index(label) for label in images.labels], np.int64)[targets]
+    return np.asarray([labels.index(label) for label in theirs], np.int64)
 
 
 def check_classes(theirs: tuple[str, ...], ours: tuple[str, ...], whose: str, remedy: str) -> None:
