@@ -164,7 +164,7 @@ class _Loop:
         self.last_drawn: Image | None = None
         self.last_decision, self.waiting = time.monotonic(), time.perf_counter()
         self.seconds: float | None = None
-        self.watch, self.is_introduced = Watch(), False
+        self.watch, self.is_introduced = Watch(lambda: capture.unreadable), False
 
     def run(self) -> CameraStats:
         self.out.monitor.stats = self._stats

@@ -21,6 +21,8 @@ HANG_SECONDS = 2.0
 HANG_PERIODS = 3.0
 # Opening may take longer: sources give up by themselves after about five seconds.
 OPEN_SECONDS = 10.0
+# An opening that takes longer than this is told.
+SLOW_SECONDS = 2.0
 # Pauses before one attempt and the next; the last one for ever.
 PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
 # Longer than a read that gives up by itself.
@@ -69,6 +71,10 @@ class Session:
         """No frame, or no end of opening, for longer than should be."""
         patience = max(HANG_SECONDS, HANG_PERIODS / self.source.fps) if self.is_open else OPEN_SECONDS
         return self.source.is_live and now - self._sign_of_life > patience
+
+    def is_slow(self, now: float) -> bool:
+        """It is still opening, and takes longer than usual."""
+        return self.source.is_live and not self.is_settled.is_set() and now - self._sign_of_life > SLOW_SECONDS
 
     def leave(self) -> None:
         """Take nothing from it any more; its thread ends when it can."""
@@ -187,8 +193,12 @@ class Capture:
 
     def _skipped(self) -> list[str]:
         """Files and folders tell themselves which."""
-        count = self._old_skipped + self._session.skipped
-        return [f"{self.source.name}: {count} pictures could not be read."] if count and self.source.is_live else []
+        return [f"{self.source.name}: {self.unreadable} pictures could not be read."] if self.unreadable else []
+
+    @property
+    def unreadable(self) -> int:
+        """Pictures of live sources that nobody could read, so far."""
+        return self._old_skipped + self._session.skipped if self.source.is_live else 0
 
     @property
     def is_over(self) -> bool:
@@ -203,7 +213,7 @@ class Capture:
         """The session's last word, from its thread."""
         is_lost = isinstance(error, SourceLost) or (error is None and session.source.is_live)
         # Who typed something wrong should see it at once; a camera that was there, or is awaited, may only be booting.
-        is_refused = isinstance(error, SourceRefused) and not (self.has_come or self.trouble)
+        is_refused = isinstance(error, SourceRefused) and not (self.has_come or self._failures)
         if self._reopen is not None and session.source.is_live and is_lost and not is_refused:
             session.lost = error if isinstance(error, SourceLost) else _ended(session.source)
         else:
@@ -223,6 +233,8 @@ class Capture:
             session.leave()
             self._stuck.append(session.thread)
             self._lose(_hung(session), now)
+        elif session.is_slow(now) and not self.trouble:
+            self.trouble = f"{session.source.name} does not open at once. It has {OPEN_SECONDS:g} s."
 
     def _welcome(self, now: float) -> None:
         """Notice that the source has come, or come back."""

@@ -20,6 +20,7 @@ def quicken(monkeypatch) -> None:
     monkeypatch.setattr(capture_module, "HANG_SECONDS", 2.0)
     monkeypatch.setattr(capture_module, "HANG_PERIODS", 0.0)
     monkeypatch.setattr(capture_module, "OPEN_SECONDS", 0.3)
+    monkeypatch.setattr(capture_module, "SLOW_SECONDS", 0.1)
     monkeypatch.setattr(capture_module, "JOIN_SECONDS", 1.0)
 
 

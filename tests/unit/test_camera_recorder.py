@@ -11,7 +11,7 @@ from support.clips import read_clip
 
 from edgekit.errors import InputError
 from edgekit_deploy.outputs import recorder as recorder_module
-from edgekit_deploy.outputs.recorder import RESERVE_BYTES, Recorder, fit
+from edgekit_deploy.outputs.recorder import QUEUE_LENGTH, RESERVE_BYTES, Recorder, fit
 
 
 def grey(level: int, height: int = 48, width: int = 64) -> np.ndarray:
@@ -180,16 +180,37 @@ def test_an_interrupt_before_the_end_is_announced(tmp_path, monkeypatch):
     recorder = Recorder(tmp_path / "out.avi", 10.0)
     put, tries = recorder._queue.put, []
 
-    def interrupted_put(item, block=True):
+    def interrupted_put(item, **how):
         if item is None and not tries:
             tries.append(item)
             raise KeyboardInterrupt
-        put(item, block)
+        put(item, **how)
 
     monkeypatch.setattr(recorder._queue, "put", interrupted_put)
     with pytest.raises(KeyboardInterrupt), recorder:
         recorder.write(grey(9), 0.0)
     assert len(read_clip(tmp_path / "out.avi")[0]) == 1
+
+
+@pytest.mark.parametrize("where", ["while encoding", "while finishing"])
+def test_a_disk_that_hangs_is_told_and_given_up(tmp_path, monkeypatch, where):
+    monkeypatch.setattr(recorder_module, "SLOW_SECONDS", 0.2)
+    monkeypatch.setattr(recorder_module, "FINISH_SECONDS", 1.0)
+    woken, told = threading.Event(), []
+    hangs = "fit" if where == "while encoding" else "_is_playable"
+    monkeypatch.setattr(recorder_module, hangs, lambda *arguments: woken.wait(60) and None)
+    with Recorder(tmp_path / "out.avi", 10.0, warn=told.append) as recorder:
+        for index in range(2 * QUEUE_LENGTH):
+            recorder.write(grey(index), index / 10.0)
+        start = time.monotonic()
+    assert 1.0 <= time.monotonic() - start < 10.0
+    thread = recorder._thread
+    assert thread.is_alive()
+    assert "its disk is slow" in told[0] and "its disk hangs" in told[1]
+    assert told[1] == recorder.problem and recorder.written == 0
+    assert not (tmp_path / "out.avi").exists()
+    woken.set()
+    thread.join(10.0)
 
 
 def test_the_disk_is_looked_at_whatever_the_repeats_add_up_to(tmp_path):

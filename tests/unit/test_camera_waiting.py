@@ -63,4 +63,29 @@ def test_a_first_opening_that_hangs_is_told_and_given_up():
     frames, troubles, capture = read(cameras, 5)
     cameras.stop.set()
     assert len(frames) == 5 and capture.reconnects == 0
-    assert any("camera must open within 0.3 s" in trouble and "Waiting for it" in trouble for trouble in troubles)
+    told = [trouble for trouble in troubles if trouble]
+    assert "does not open at once" in told[0]
+    assert "camera must open within 0.3 s" in told[1] and "Waiting for it" in told[1]
+
+
+def test_a_refusal_that_takes_its_time_is_an_error_all_the_same():
+    class Slow(Camera):
+        def __enter__(self):
+            time.sleep(0.2)
+            raise SourceRefused("camera must answer with video, got HTTP 401.")
+
+    with pytest.raises(SourceRefused, match="HTTP 401"), Capture(Slow([], None), Cameras(STEADY)) as capture:
+        while time.monotonic() - capture.start < 10:
+            capture.get(0.02)
+
+
+def test_a_slow_opening_is_told_and_comes_to_its_end():
+    class Slow(Camera):
+        def __enter__(self):
+            time.sleep(0.2)
+            return self
+
+    given = [Slow(STEADY, None)]
+    frames, troubles, capture = read(given.pop, 5)
+    assert len(frames) == 5 and capture.reconnects == 0
+    assert [bool(trouble) for trouble in troubles] == [False, True, False]

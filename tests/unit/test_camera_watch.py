@@ -1,4 +1,4 @@
-"""What a loop looks at once a second: the board, and the system's clock."""
+"""What a loop looks at once a second: the board, the system's clock, and unreadable pictures."""
 
 import pytest
 
@@ -10,14 +10,14 @@ class Machine:
     """Clocks and a board that do what the test says."""
 
     def __init__(self):
-        self.now, self.wall, self.slow, self.looks = 100.0, 1.7e9, (), 0
+        self.now, self.wall, self.slow, self.looks, self.unreadable = 100.0, 1.7e9, (), 0, 0
 
     def read(self):
         self.looks += 1
         return Health(temperature=50.0, throttling=Throttling(self.slow))
 
     def watch(self):
-        return Watch(self.read, lambda: self.wall, lambda: self.now)
+        return Watch(lambda: self.unreadable, self.read, lambda: self.wall, lambda: self.now)
 
     def passes(self, seconds, jump=0.0):
         self.now += seconds
@@ -57,3 +57,14 @@ def test_a_clock_that_is_set_back_is_told(jump, is_told):
     # Once.
     machine.passes(2 * PERIOD_SECONDS)
     assert watch.look() == []
+
+
+def test_unreadable_pictures_are_told_soon_and_then_once_a_minute():
+    machine = Machine()
+    watch, told = machine.watch(), []
+    for second in range(150):
+        # The last one comes before the last line.
+        machine.unreadable += 10 <= second < 100
+        told += [(second, line.split()[0]) for line in watch.look()]
+        machine.passes(PERIOD_SECONDS)
+    assert told == [(10, "1"), (70, "61"), (130, "90")]

@@ -11,6 +11,7 @@ import queue
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
@@ -30,6 +31,11 @@ QUEUE_LENGTH = 4
 RESERVE_BYTES = 16 * 2**20
 SPACE_CHECK_FRAMES = 10
 LONGEST_GAP_SECONDS = 60.0
+# A few frames are left at the end, which take a moment. A disk that stalls is told after SLOW_SECONDS, and given up
+# after FINISH_SECONDS: a slow card may need longer than the other outputs, and a recording is worth the wait.
+SLOW_SECONDS = 2.0
+FINISH_SECONDS = 30.0
+POLL_SECONDS = 0.1
 
 
 class Recorder:
@@ -94,22 +100,35 @@ class Recorder:
     def __exit__(self, *exception: object) -> None:
         """Encode what is queued and put the file in its place. After an exception too: what was recorded is kept.
 
+        On a disk that hangs, the thread and its unfinished file are left behind after FINISH_SECONDS.
+
         Raises:
             KeyboardInterrupt: It came meanwhile; the file is finished all the same.
         """
-        is_told = is_interrupted = False
-        # A few frames are left at most: finishing the file takes less time than mending a broken one. An Event, because
-        # a Thread.join that was interrupted returns at once the next time (CPython 3.11 and 3.12).
-        while not self._is_finished.is_set():
+        is_announced = is_slow = is_interrupted = False
+        start = time.monotonic()
+        # An Event, because a Thread.join that was interrupted returns at once the next time (CPython 3.11 and 3.12).
+        while not self._is_finished.is_set() and (waited := time.monotonic() - start) < FINISH_SECONDS:
             try:
-                if not is_told:
-                    self._queue.put(None)
-                    is_told = True
-                self._is_finished.wait()
+                is_announced = is_announced or self._announce_end()
+                self._is_finished.wait(POLL_SECONDS)
+                if waited > SLOW_SECONDS and not is_slow:
+                    is_slow = True
+                    self._warn(f"Finishing {self.path}: its disk is slow. It gets {FINISH_SECONDS:g} s.")
             except KeyboardInterrupt:
                 is_interrupted = True
+        if not self._is_finished.is_set():
+            self._stop(f"The recording {self.path} must be finished within {FINISH_SECONDS:g} s, but its disk hangs.")
         if is_interrupted:
             raise KeyboardInterrupt
+
+    def _announce_end(self) -> bool:
+        """Whether there was a place in the queue for it."""
+        try:
+            self._queue.put(None, timeout=POLL_SECONDS)
+        except queue.Full:
+            return False
+        return True
 
     def set_default_fps(self, fps: float) -> None:
         """Use `fps` if none was given; before the first `write`."""
