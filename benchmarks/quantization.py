@@ -32,8 +32,9 @@ from benchmarks.support import RESULTS, Usage, machine, markdown, write_results
 from benchmarks.workshop import ABLATED, BASELINE, absolute, open_workshop
 from edgekit import bundle
 from edgekit.errors import EdgekitError, InputError
+from edgekit.quant import sqnr_db
 from edgekit.runtime import Network, available_cores
-from edgekit_quantize.report.statistics import Estimate, logits_sqnr, paired_counts, paired_drop, wilson
+from edgekit_quantize.report.statistics import Estimate, paired_counts, paired_drop, wilson
 from edgekit_quantize.report.wording import interval, number
 
 # Options of `edgekit convert` for an .onnx file, handed on.
@@ -171,7 +172,7 @@ def mean_drops(rows: Mapping[str, Row], jobs: Mapping[str, tuple[str, int]]) -> 
 def score(reference: Logits, logits: Logits, targets: NDArray[np.int64]) -> dict[str, Any]:
     """A `Row`'s scores: a file's logits (N, classes) beside the float network's and the true classes (N,)."""
     ours, theirs = reference.argmax(1), logits.argmax(1)
-    sqnr = logits_sqnr(reference, logits)
+    sqnr = sqnr_db(reference, logits)
     return {
         "top1": wilson(int(np.sum(theirs == targets)), len(targets)),
         "drop": paired_drop(paired_counts(ours == targets, theirs == targets)),

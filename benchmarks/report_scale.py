@@ -4,7 +4,8 @@
 
 Every run is a process of its own; runs with one process and with more take turns, and the fastest of each counts, since
 other programs can only make it slower. What the machine itself allows is measured beside it: as many comparisons of one
-process, independent of each other, at the same time. Peak memory is the sum over all processes of a comparison.
+process, independent of each other, at the same time. Peak memory is the sum over all processes of a comparison; pages
+that they share are counted once (PSS).
 """
 
 from __future__ import annotations
@@ -117,7 +118,7 @@ def _measured(words: tuple[str, ...], count: int, processes: int) -> dict[str, A
     with tempfile.TemporaryDirectory(prefix="edgekit-") as scratch:
         target = Path(scratch) / "seconds.json"
         child = [model, reference, photos, str(count), str(processes), whole, target]
-        usage = measure([sys.executable, "-m", "benchmarks.report_scale", "child", *child])
+        usage = measure([sys.executable, "-m", "benchmarks.report_scale", "child", *child], shared_once=True)
         times = json.loads(target.read_text())
     return {"images": count, "processes": processes, **times, "peak_mb": usage.peak_mb}
 

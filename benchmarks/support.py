@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -43,12 +43,14 @@ class Usage:
     peak_mb: float
 
 
-def measure(command: Sequence[str | Path], folder: Path | None = None) -> Usage:
+def measure(command: Sequence[str | Path], folder: Path | None = None, *, shared_once: bool = False) -> Usage:
     """Run a command to its end and measure it.
 
     Args:
         command: Program and arguments.
         folder: Its working directory; default the present one.
+        shared_once: Count memory that processes share (code of libraries, above all) once, as the machine does, and not
+            once for each of them.
 
     Raises:
         EdgekitError: It failed; its last lines are quoted.
@@ -60,7 +62,7 @@ def measure(command: Sequence[str | Path], folder: Path | None = None) -> Usage:
         start = time.perf_counter()
         environment = os.environ | {"PATH": path}
         with subprocess.Popen(words, cwd=folder, env=environment, stdout=output, stderr=output) as process:
-            peak = _Peak(process.pid)
+            peak = _Peak(process.pid, _proportional if shared_once else _resident)
             code = process.wait()
         seconds = time.perf_counter() - start
         peak.stop()
@@ -72,10 +74,11 @@ def measure(command: Sequence[str | Path], folder: Path | None = None) -> Usage:
 
 
 class _Peak:
-    """Polls the resident memory of a process tree on a thread of its own; `bytes` is the largest sum seen."""
+    """Polls the memory of a process tree on a thread of its own; `bytes` is the largest sum seen."""
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, memory: Callable[[psutil.Process], int]) -> None:
         self.bytes = 0
+        self._memory = memory
         self._root = psutil.Process(pid)
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._poll, daemon=True)
@@ -89,7 +92,7 @@ class _Peak:
     def _poll(self) -> None:
         while not self._done.wait(_POLL_SECONDS):
             try:
-                self.bytes = max(self.bytes, sum(map(_resident, [self._root, *self._root.children(recursive=True)])))
+                self.bytes = max(self.bytes, sum(map(self._memory, [self._root, *self._root.children(recursive=True)])))
             except psutil.NoSuchProcess:
                 return
 
@@ -98,6 +101,14 @@ def _resident(process: psutil.Process) -> int:
     try:
         return int(process.memory_info().rss)
     except psutil.NoSuchProcess:
+        return 0
+
+
+def _proportional(process: psutil.Process) -> int:
+    """Each page divided by the number of processes that have it."""
+    try:
+        return int(process.memory_full_info().pss)
+    except psutil.Error:
         return 0
 
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from support.report_work import make_task, make_worker
 
 from edgekit.errors import EdgekitError, InputError
 from edgekit_quantize.report import pool
+from edgekit_quantize.report.models import OnnxModel, TorchModel
+from edgekit_quantize.report.worker import Asked
 
 # For conditions that hold at once on an idle machine.
 PATIENCE = 60.0
@@ -88,6 +91,24 @@ def test_the_number_of_processes_changes_no_byte(tmp_path):
         np.testing.assert_array_equal(one.pixels, other.pixels)
         for a, b in zip(one.answers, other.answers, strict=True):
             assert all(values.tobytes() == getattr(b, name).tobytes() for name, values in vars(a).items())
+
+
+def test_as_many_processes_as_memory_allows(tmp_path):
+    worker = make_worker(tmp_path)
+    light = pool.affordable(worker)
+    assert light > 4
+    # PyTorch and onnxruntime come on top, and once each, however many models use them.
+    path = worker.asked[0].model.path
+    spec = samples.spec()
+    heavy = [
+        Asked(name, kind(path, spec), name) for name, kind in (("a", TorchModel), ("b", TorchModel), ("c", OnnxModel))
+    ]
+    whole = pool.affordable(replace(worker, asked=(*heavy, *worker.asked)))
+    assert whole == pool.affordable(replace(worker, asked=(*heavy[1:], *worker.asked)))
+    assert 1 < whole < light
+    with path.open("ab") as file:
+        file.truncate(2_000_000_000)
+    assert pool.affordable(worker) == 1
 
 
 def test_tasks_are_taken_only_a_little_ahead(tmp_path):

@@ -7,7 +7,6 @@ import pytest
 
 from benchmarks import interval_coverage
 from edgekit.errors import InputError
-from edgekit.quant import sqnr_db
 from edgekit_quantize.report import statistics
 from edgekit_quantize.report.gate import Outcome, judge_agreement, judge_drop
 from edgekit_quantize.report.statistics import PairedCounts
@@ -108,14 +107,6 @@ def test_counts_of_the_four_outcomes():
     first = np.asarray([True, True, False, False, True])
     second = np.asarray([True, False, True, False, False])
     assert statistics.paired_counts(first, second) == PairedCounts(1, 2, 1, 1)
-
-
-# 5,000 rows are more than the statistics take at a time.
-def test_sqnr_in_pieces_is_the_definition():
-    reference, other = _logits(5000, 6, 3), _logits(5000, 6, 4)
-    assert statistics.logits_sqnr(reference, other) == pytest.approx(sqnr_db(reference, other))
-    assert statistics.logits_sqnr(reference, reference) == math.inf
-    assert statistics.logits_sqnr(np.zeros_like(reference), reference) == -math.inf
 
 
 def test_reliability_bins_and_their_error_by_hand():

@@ -57,7 +57,7 @@ Examples:
 @click.option("--resume", is_flag=True, help="Go on where a run into the same --out stopped.")
 @click.option("--allow-unreadable", is_flag=True, help="Go on though more than 1 % of the images cannot be read.")
 @click.option("--quick", is_flag=True, help="Accuracy only: no stages between, builtin kernels, layers or costs.")
-@click.option("--processes", type=click.IntRange(1), help="Processors to use. [default: all]")
+@click.option("--processes", type=click.IntRange(1), help="Processors to use.  [default: all that 1.5 GB allow]")
 @click.pass_context
 def command(
     ctx: click.Context,

@@ -66,7 +66,8 @@ def compare(
         builtin: Run the model file under builtin kernels too.
         measure_cost: Measure latency and memory, in a fresh process for each stage.
         layers: Measure the noise of every layer; needs `stages` or a float TFLite reference, and an int8 model.
-        processes: Default: all cores, as far as there are images for them. The answers do not depend on it.
+        processes: Default: all cores, as far as there are images for them and `pool.affordable` memory. The answers do
+            not depend on it.
         cache: A folder that keeps the answers, so that a run that was killed goes on where it stood.
         allow_unreadable: Go on when more than 1 % of the images cannot be read.
 
@@ -122,7 +123,8 @@ def _all_chunks(
     skipped: list[str] = []
     with progress_bar(unit="images") as bar:
         task = bar.add_task("Comparing", total=count)
-        work = pool.run(worker, _tasks(images, targets), processes or min(available_cores(), at_most))
+        chosen = processes or min(available_cores(), at_most, pool.affordable(worker))
+        work = pool.run(worker, _tasks(images, targets), chosen)
         with contextlib.closing(work):
             for chunk in work:
                 chunks.append(chunk)

@@ -40,7 +40,7 @@ def render(document: Document, pictures: tuple[str, ...], truth: NDArray[np.floa
         badges=verdict.badges(document),
         sentences=[tied(text) for text in verdict.sentences(document)],
         rule=tied(baseline.RULE),
-        changes=[(change, verdict.change_line(change)) for change in document.changes],
+        changes=[(change, verdict.change_figures(change)) for change in document.changes],
         has_costs=any(row.p50_ms is not None for row in document.costs.rows),
         title=verdict.title,
     )

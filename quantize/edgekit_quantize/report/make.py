@@ -29,7 +29,7 @@ from edgekit_quantize.report.gate import Gate, Measure, Outcome, judge_agreement
 from edgekit_quantize.report.html import render
 from edgekit_quantize.report.markdown import to_markdown
 from edgekit_quantize.report.verdict import change_line
-from edgekit_quantize.report.wording import interval, listed, number
+from edgekit_quantize.report.wording import interval, listed, number, too_few
 
 _TOOLS = ("torch", "onnx", "onnxruntime", "ai-edge-litert", "tflite-runtime", "numpy", "scipy", "opencv-python")
 
@@ -85,7 +85,7 @@ class Report:
         known = [gate.images_needed for gate in undecided if gate.images_needed]
         needed = f"about {max(known):,} images" if known else "more images"
         images = self.document.data.images
-        raise GateError(" ".join(problems), f"{images:,} images are too few to decide: take {needed}.")
+        raise GateError(" ".join(problems), f"{too_few(images)}: take {needed}.")
 
 
 def build_report(

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -31,7 +31,13 @@ class Model(Protocol):
     Attributes:
         path: Its file.
         spec: Its input.
+        runtime_mb: What its runtime adds to a process, as measured for MobileNetV2 (`benchmarks/report_scale.py`).
     """
+
+    @property
+    def runtime_mb(self) -> int:
+        """The runtime's memory, MB."""
+        ...
 
     @property
     def path(self) -> Path:
@@ -59,6 +65,7 @@ class TorchModel:
 
     path: Path
     spec: InputSpec
+    runtime_mb: ClassVar[int] = 190
 
     @property
     def runs_on(self) -> str:
@@ -93,6 +100,7 @@ class OnnxModel:
 
     path: Path
     spec: InputSpec
+    runtime_mb: ClassVar[int] = 30
 
     @property
     def runs_on(self) -> str:
@@ -123,6 +131,7 @@ class TfliteModel:
     path: Path
     spec: InputSpec
     kernels: Kernels = Kernels.XNNPACK
+    runtime_mb: ClassVar[int] = 0
 
     @property
     def runs_on(self) -> str:

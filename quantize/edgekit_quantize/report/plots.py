@@ -92,7 +92,7 @@ def _drop(rows: Sequence[Group], name: str) -> Figure:
 
 
 def _confusion(change: NDArray[np.int64], labels: Sequence[str]) -> Figure:
-    """Which answers became more (orange) or less (blue) frequent, per true class."""
+    """Which answers became more (orange) or less (purple) frequent, per true class."""
     count = len(labels)
     width = _WIDTH if count <= BROAD_CLASSES else 1.6 * _WIDTH
     figure = Figure(figsize=(width, width * 0.98), layout="constrained")

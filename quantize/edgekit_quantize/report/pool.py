@@ -21,7 +21,20 @@ from edgekit_quantize.report.worker import Chunk, Task, Worker
 
 # Chunks in work or waiting for their turn, per process: enough that no process waits for a slow one before it.
 _AHEAD = 3
+# All processes together should stay below MOST_MB; the first, and each further one without its models, take so much
+# (measured as above; pages that they share counted once).
+MOST_MB = 1500
+_MAIN_MB = 400
+_PROCESS_MB = 95
 _worker: Worker | None = None
+
+
+def affordable(worker: Worker) -> int:
+    """How many processes fit into MOST_MB, at least 1."""
+    models = [asked.model for asked in worker.asked]
+    weights = sum(model.path.stat().st_size for model in models) / 1e6
+    each = _PROCESS_MB + weights + sum({type(model): model.runtime_mb for model in models}.values())
+    return max(1, int((MOST_MB - _MAIN_MB) / each))
 
 
 def run(worker: Worker, tasks: Iterable[Task], processes: int) -> Generator[Chunk, None, None]:

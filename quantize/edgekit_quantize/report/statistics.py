@@ -8,7 +8,7 @@ wrong tell nothing about it, and an unpaired interval would be several times too
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +19,6 @@ from scipy import stats
 from edgekit.errors import InputError
 
 CONFIDENCE = 0.95
-# Rows of logits that are widened to float64 at a time: memory stays flat for any number of images.
-_CHUNK = 2048
 
 Logits = NDArray[np.float32]
 Flags = NDArray[np.bool_]
@@ -132,18 +130,6 @@ def adjust(p_values: Sequence[float]) -> list[float]:
     return [float(p) for p in stats.false_discovery_control(p_values, method="bh")] if p_values else []
 
 
-def logits_sqnr(reference: Logits, other: Logits) -> float:
-    """`edgekit.quant.sqnr_db` of all logits, in dB, summed in pieces; infinite if they are the same."""
-    signal = noise = 0.0
-    for rows in _chunks(len(reference)):
-        wide = reference[rows].astype(np.float64)
-        signal += float(np.sum(wide**2))
-        noise += float(np.sum((wide - other[rows]) ** 2))
-    if noise == 0.0:
-        return math.inf
-    return 10.0 * math.log10(signal / noise) if signal else -math.inf
-
-
 def reliability(confidence: NDArray[np.float64], right: Flags, bins: int = 15) -> list[Bin]:
     """Reliability diagram with bins of equal width (Guo et al. 2017, arXiv:1706.04599); empty bins are left out.
 
@@ -201,8 +187,3 @@ def _correlation(counts: PairedCounts) -> float:
 
 def _combine(first: float, second: float, phi: float) -> float:
     return math.sqrt(max(0.0, first**2 - 2.0 * phi * first * second + second**2))
-
-
-def _chunks(length: int) -> Iterator[slice]:
-    for start in range(0, length, _CHUNK):
-        yield slice(start, start + _CHUNK)

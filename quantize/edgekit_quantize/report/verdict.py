@@ -7,7 +7,7 @@ from edgekit_quantize.report.document import Document
 from edgekit_quantize.report.facts import Group
 from edgekit_quantize.report.gate import Gate, Measure, Outcome, least_images
 from edgekit_quantize.report.statistics import Estimate, paired_drop, scaled
-from edgekit_quantize.report.wording import interval, listed, number, p_value, plural, signed, size
+from edgekit_quantize.report.wording import interval, listed, number, p_value, plural, signed, size, too_few
 
 # An interval that reaches further than so many points to either side tells nothing that anyone could use.
 MEANINGLESS = 2.5
@@ -69,18 +69,23 @@ def gate_sentence(document: Document, gate: Gate) -> str:
         return f"Even the {'lower' if is_drop else 'upper'} end of the {figure} interval misses {wanted}."
     needed = f"About {gate.images_needed:,}" if gate.images_needed else "More"
     return (
-        f"{document.data.images:,} images are too few to decide: the {figure} interval reaches to both sides of "
+        f"{too_few(document.data.images)}: the {figure} interval reaches to both sides of "
         f"{wanted}. {needed} images would decide."
     )
 
 
 def change_line(change: Change) -> str:
     """Such as "class cat: 81.0 → 72.5 %, −8.50 points (−11.20 … −5.80)"."""
+    return f"{change.what}: {change_figures(change)}"
+
+
+def change_figures(change: Change) -> str:
+    """The same without "class cat"."""
     before, after = (size(v) if change.unit == "bytes" else number(v) for v in (change.before, change.after))
     unit = "" if change.unit == "bytes" else f" {change.unit}"
     gain = change.difference
     tail = f", {signed(gain.value)} points ({interval(gain)})" if gain else ""
-    return f"{change.what}: {before} → {after}{unit}{tail}"
+    return f"{before} → {after}{unit}{tail}"
 
 
 def _limit(gate: Gate) -> str:

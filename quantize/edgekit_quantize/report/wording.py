@@ -45,6 +45,11 @@ def listed(names: list[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + tail
 
 
+def too_few(images: int) -> str:
+    """Such as "750 images are too few to decide"."""
+    return f"{plural(images, 'image')} {'is' if images == 1 else 'are'} too few to decide"
+
+
 def plural(count: int, one: str, many: str = "") -> str:
     """Such as "1 image", "1,200 images"."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
