@@ -4,7 +4,7 @@ BIN := .venv/bin
 DEVICE_TESTS := pytest==9.2.0 pytest-randomly==5.1.0 pytest-timeout==2.4.0
 PYTHONS := 3.12 3.13
 
-.PHONY: help setup demo test test-pythons test-browser test-debian test-data check bench-quantization bench-camera \
+.PHONY: help setup demo test test-pythons test-browser test-debian test-pi test-data check bench-quantization bench-camera \
   bench-faults clean
 
 help: ## Show what can be made
@@ -38,6 +38,14 @@ test-debian: .venv/.done ## Run the tests against mosquitto and GStreamer's RTSP
 	  || { [ "$$(id -u)" = 0 ] && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(DEBIAN) >/dev/null; } \
 	  || { echo "Run: sudo apt-get install $(DEBIAN)"; exit 1; }
 	PATH="$$PATH:/usr/sbin" $(BIN)/python -m pytest -m debian
+
+PI := mmdebstrap qemu-user-static debian-archive-keyring
+
+test-pi: .venv/.done ## Run the device tests on emulated Raspberry Pi cores, and install what that needs (Debian; root)
+	@dpkg-query --show $(PI) >/dev/null 2>&1 \
+	  || { [ "$$(id -u)" = 0 ] && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(PI) >/dev/null; } \
+	  || { echo "Run: sudo apt-get install $(PI)"; exit 1; }
+	$(BIN)/python -m pytest -m pi
 
 test-data: .venv/.done ## Fetch CIFAR-10 and ImageNet weights, and run the tests that need them
 	$(BIN)/python -c "from edgekit.train import cifar10, weights; cifar10.load(); weights.imagenet_state()"

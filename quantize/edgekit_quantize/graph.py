@@ -64,6 +64,27 @@ def with_constants(flatbuffer: bytes, constants: Mapping[str, NDArray[np.float32
     return pack(model)
 
 
+def with_biases(flatbuffer: bytes) -> bytes:
+    """The float flatbuffer with a bias of zeros in each fully connected operator that has none.
+
+    TensorFlow leaves out a bias that is zero, and tflite-runtime 2.14.0 crashes without one on arm64.
+    """
+    model = unpack(flatbuffer)
+    subgraph = model.subgraphs[0]
+    for operator in subgraph.operators:
+        code = model.operatorCodes[operator.opcodeIndex].builtinCode
+        if code != schema.BuiltinOperator.FULLY_CONNECTED or (len(operator.inputs) == 3 and operator.inputs[2] >= 0):
+            continue
+        data, weights = (int(place) for place in operator.inputs[:2])
+        bias = schema.TensorT()
+        bias.name = f"{name_of(subgraph.tensors[int(operator.outputs[0])])}/bias"
+        bias.type, bias.shape = schema.TensorType.FLOAT32, [int(subgraph.tensors[weights].shape[0])]
+        set_values(model, bias, np.zeros(bias.shape, np.float32))
+        subgraph.tensors.append(bias)
+        operator.inputs = [data, weights, len(subgraph.tensors) - 1]
+    return pack(model)
+
+
 @dataclass(frozen=True)
 class Node:
     """One operator, in execution order.

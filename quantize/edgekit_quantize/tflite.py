@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from edgekit.errors import InputError
 from edgekit.runtime import Kernels, Network
+from edgekit_quantize.graph import with_biases
 from edgekit_quantize.rewrite import rewrite_for_int8, simplify
 from edgekit_quantize.unsupported import naming_nodes
 
@@ -56,7 +57,7 @@ def convert_onnx(onnx_path: Path, pixels: NDArray[np.uint8], for_int8: bool = Tr
                     f"The ONNX graph must be convertible by onnx2tf, got: {_last_words(done.stdout + done.stderr)}.",
                     "Replace it in the network; onnx2tf -i MODEL.onnx shows the whole output.",
                 )
-        return target.read_bytes()
+        return with_biases(target.read_bytes())
 
 
 def tflite_logits(model: bytes, images: NDArray[np.float32], threads: int) -> NDArray[np.float32]:

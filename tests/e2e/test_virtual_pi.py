@@ -70,7 +70,7 @@ def test_the_devices_own_tests(pi, core, environment):
         "EDGEKIT_DEVICE_FIXTURES": "/work/fixtures",
         "EDGEKIT_DEVICE_RUNTIME": RUNTIMES[environment],
     }
-    command = "cd /work && exec \"$0\" -P -m pytest tests/device -q --confcutdir=tests/device -p no:cacheprovider"
+    command = 'cd /work && exec "$0" -P -m pytest tests/device -q --confcutdir=tests/device -p no:cacheprovider'
     python = f"/opt/{environment}/bin/python"
     done = pi.run(core, "sh", "-c", command, python, env=settings, timeout=600)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]

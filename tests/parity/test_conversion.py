@@ -102,6 +102,15 @@ def test_weights_are_per_channel_and_symmetric(sealed):
     assert all((p["zero_points"] == 0).all() for p in per_channel)
 
 
+def test_a_bias_of_zeros_is_kept(float_model, sealed):
+    """tflite-runtime 2.14.0 crashes on arm64 without one (tests/e2e/test_virtual_pi.py runs this very model there)."""
+    for flatbuffer in (float_model, sealed.data):
+        nodes = [node for node in Graph(flatbuffer).nodes() if node.operator == "FULLY_CONNECTED"]
+        assert len(nodes) == 1 and nodes[0].inputs[2] is not None
+    graph = Graph(float_model)
+    assert not graph.constant([node.inputs[2] for node in graph.nodes() if node.operator == "FULLY_CONNECTED"][0]).any()
+
+
 def test_injected_ranges_reach_the_file_exactly(float_model, sealed, pixels):
     graph = Graph(float_model)
     inputs = (normalize(image, sealed.card.input) for image in pixels[:4])
