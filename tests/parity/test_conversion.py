@@ -108,7 +108,8 @@ def test_a_bias_of_zeros_is_kept(float_model, sealed):
         nodes = [node for node in Graph(flatbuffer).nodes() if node.operator == "FULLY_CONNECTED"]
         assert len(nodes) == 1 and nodes[0].inputs[2] is not None
     graph = Graph(float_model)
-    assert not graph.constant([node.inputs[2] for node in graph.nodes() if node.operator == "FULLY_CONNECTED"][0]).any()
+    bias = next(node.inputs[2] for node in graph.nodes() if node.operator == "FULLY_CONNECTED")
+    assert not graph.constant(bias).any()
 
 
 def test_injected_ranges_reach_the_file_exactly(float_model, sealed, pixels):
