@@ -5,7 +5,7 @@ DEVICE_TESTS := pytest==9.2.0 pytest-randomly==5.1.0 pytest-timeout==2.4.0
 PYTHONS := 3.12 3.13
 
 .PHONY: help setup demo test test-pythons test-browser test-debian test-pi test-data check bench-quantization bench-camera \
-  bench-faults clean
+  bench-faults bench-pi clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,13 +39,14 @@ test-debian: .venv/.done ## Run the tests against mosquitto and GStreamer's RTSP
 	  || { echo "Run: sudo apt-get install $(DEBIAN)"; exit 1; }
 	PATH="$$PATH:/usr/sbin" $(BIN)/python -m pytest -m debian
 
-PI := mmdebstrap qemu-user-static debian-archive-keyring
+PI := mmdebstrap qemu-user-static qemu-user debian-archive-keyring gcc libc6-dev
 
 test-pi: .venv/.done ## Run the device tests on emulated Raspberry Pi cores, and install what that needs (Debian; root)
 	@dpkg-query --show $(PI) >/dev/null 2>&1 \
 	  || { [ "$$(id -u)" = 0 ] && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(PI) >/dev/null; } \
 	  || { echo "Run: sudo apt-get install $(PI)"; exit 1; }
 	$(BIN)/python -m pytest -m pi
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.pi_instructions --check
 
 test-data: .venv/.done ## Fetch CIFAR-10 and ImageNet weights, and run the tests that need them
 	$(BIN)/python -c "from edgekit.train import cifar10, weights; cifar10.load(); weights.imagenet_state()"
@@ -69,6 +70,9 @@ bench-camera: .venv/.done ## Measure the camera loop around the network (MODEL=m
 
 bench-faults: .venv/.done ## Plant faults in a running camera and write what it does (best as root, after make test-debian)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.camera_faults
+
+bench-pi: .venv/.done ## Count instructions of a frame on emulated Raspberry Pi cores (root, after make test-pi)
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.pi_instructions
 
 clean: ## Remove the environments and caches; runs/ stays
 	rm -rf .venv .venv-litert .venv-litert-* .venv-tflite-runtime dist .mypy_cache .ruff_cache .pytest_cache

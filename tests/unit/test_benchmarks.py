@@ -7,9 +7,18 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from benchmarks import ablation, cifar10_folders, conversion_speed, evaluation, quantization, support, workshop
+from benchmarks import (
+    ablation,
+    cifar10_folders,
+    conversion_speed,
+    evaluation,
+    pi_instructions,
+    quantization,
+    support,
+    workshop,
+)
 from benchmarks.support import Usage
-from edgekit.errors import EdgekitError, InputError
+from edgekit.errors import EdgekitError, GateError, InputError
 from edgekit.images import ArraySet, labelled_folder
 from edgekit_quantize.recipe import Format, RangeRule, load_recipe
 from edgekit_quantize.report.statistics import Estimate
@@ -159,3 +168,10 @@ def test_measuring_sees_the_memory_of_children_and_the_time():
 def test_a_failed_command_is_an_error_with_its_last_words():
     with pytest.raises(EdgekitError, match="exit code 3:\nfirst\nlast"):
         support.measure([sys.executable, "-c", "print('first\\nlast'); raise SystemExit(3)"])
+
+
+def test_one_percent_more_instructions_fail_and_fewer_do_not():
+    before = {"cortex-a72": {"invoke": 100_000_000, "frame": 103_000_000}}
+    pi_instructions.compare({"cortex-a72": {"invoke": 100_900_000, "frame": 50_000_000}}, before)
+    with pytest.raises(GateError, match=r"got frame on cortex-a72: 103.00 → 104.20 M\."):
+        pi_instructions.compare({"cortex-a72": {"invoke": 99_000_000, "frame": 104_200_000}}, before)

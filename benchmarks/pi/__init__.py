@@ -1,0 +1,1 @@
+"""What runs under the counting plugin, and the plugin."""
