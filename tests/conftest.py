@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,8 @@ SIZE = 32
 
 # As `edgekit.cli` does it, before any test imports torch: spinning threads crawl on a machine that is shared.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+# A job in the background of a shell ignores Ctrl-C, and so would all that the tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
