@@ -4,11 +4,18 @@ BIN := .venv/bin
 DEVICE_TESTS := pytest==9.2.0 pytest-randomly==5.1.0 pytest-timeout==2.4.0
 PYTHONS := 3.12 3.13
 
-.PHONY: help setup demo test test-pythons test-browser test-debian test-pi test-data check bench-quantization bench-camera \
-  bench-faults bench-pi clean
+# Debian packages, installed if they are not there.
+define debian
+	@dpkg-query --show $(1) >/dev/null 2>&1 \
+	  || { [ "$$(id -u)" = 0 ] && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(1) >/dev/null; } \
+	  || { echo "Run: sudo apt-get install $(1)"; exit 1; }
+endef
+
+.PHONY: help setup demo test test-pythons test-browser test-debian test-pi test-pi-v4l2 test-data check \
+  bench-quantization bench-camera bench-faults bench-pi clean
 
 help: ## Show what can be made
-	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: .venv/.done .venv-litert/.done .venv-tflite-runtime/.done ## Install everything into .venv and the two device environments
 
@@ -25,8 +32,7 @@ test-pythons: .venv/.done ## Run the device tests on Python 3.12 and 3.13 with n
 	$(BIN)/python -m pytest -m pythons
 
 test-browser: .venv/.done ## Run the tests that need Chromium, and install it (Debian, Ubuntu)
-	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } \
-	  || { echo "Run: sudo apt-get install chromium"; exit 1; }
+	$(call debian,chromium)
 	$(BIN)/python -m pytest -m browser
 
 DEBIAN := mosquitto mosquitto-clients openssl gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base \
@@ -34,19 +40,20 @@ DEBIAN := mosquitto mosquitto-clients openssl gir1.2-gst-rtsp-server-1.0 gstream
   python3-rich
 
 test-debian: .venv/.done ## Run the tests against mosquitto and GStreamer's RTSP server, and install them (Debian)
-	@dpkg-query --show $(DEBIAN) >/dev/null 2>&1 \
-	  || { [ "$$(id -u)" = 0 ] && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(DEBIAN) >/dev/null; } \
-	  || { echo "Run: sudo apt-get install $(DEBIAN)"; exit 1; }
+	$(call debian,$(DEBIAN))
 	PATH="$$PATH:/usr/sbin" $(BIN)/python -m pytest -m debian
 
 PI := mmdebstrap qemu-user-static qemu-user debian-archive-keyring gcc libc6-dev
+PI_V4L2 := mmdebstrap qemu-user-static qemu-system-arm debian-archive-keyring cpio kmod
 
 test-pi: .venv/.done ## Run the device tests on emulated Raspberry Pi cores, and install what that needs (Debian; root)
-	@dpkg-query --show $(PI) >/dev/null 2>&1 \
-	  || { [ "$$(id -u)" = 0 ] && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(PI) >/dev/null; } \
-	  || { echo "Run: sudo apt-get install $(PI)"; exit 1; }
+	$(call debian,$(PI))
 	$(BIN)/python -m pytest -m pi
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.pi_instructions --check
+
+test-pi-v4l2: .venv/.done ## Boot an emulated Raspberry Pi with a V4L2 camera, and install what that needs (Debian; root)
+	$(call debian,$(PI_V4L2))
+	$(BIN)/python -m pytest -m pi_v4l2
 
 test-data: .venv/.done ## Fetch CIFAR-10 and ImageNet weights, and run the tests that need them
 	$(BIN)/python -c "from edgekit.train import cifar10, weights; cifar10.load(); weights.imagenet_state()"

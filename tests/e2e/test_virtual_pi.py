@@ -1,14 +1,11 @@
 """The device side on three Raspberry Pi cores: Debian's arm64 userland and the pinned wheels, emulated."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from support import device_fixtures, virtual_pi
-from support.virtual_pi import CORES, ROOT, VirtualPi
+from support import device_fixtures
+from support.virtual_pi import CORES, ROOT
 
 from edgekit import bundle
 from edgekit.images import Prepared, unlabelled_folder
@@ -34,21 +31,13 @@ np.save("/work/codes.npy", np.stack([network.run(to_int8(crop, table)) for _, cr
 
 
 @pytest.fixture(scope="module")
-def pi(tmp_path_factory):
-    """With the wheel of this working tree installed, and its tests."""
-    if complaint := virtual_pi.missing():
-        # In CI, what was not tried has not passed.
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(complaint)
-    folder = tmp_path_factory.mktemp("pi")
-    build = [sys.executable, "-m", "build", "--wheel", "--outdir", str(folder / "dist"), str(ROOT)]
-    subprocess.run(build, check=True, capture_output=True)
-    board = VirtualPi(folder / "root")
-    board.install(next((folder / "dist").glob("*.whl")))
-    board.put(device_fixtures.make(tmp_path_factory.mktemp("fixtures")), "/work/fixtures")
+def pi(raspberry, tmp_path_factory):
+    """With the device's own tests."""
+    raspberry.put(device_fixtures.make(tmp_path_factory.mktemp("fixtures")), "/work/fixtures")
     for name in ("device", "support"):
-        board.put(ROOT / "tests" / name, f"/work/tests/{name}")
-    board.put(ROOT / "pyproject.toml", "/work/pyproject.toml")
-    return board
+        raspberry.put(ROOT / "tests" / name, f"/work/tests/{name}")
+    raspberry.put(ROOT / "pyproject.toml", "/work/pyproject.toml")
+    return raspberry
 
 
 @pytest.fixture(scope="module")

@@ -116,7 +116,7 @@ def userland() -> Path:
         shutil.rmtree(old)
     _register()
     unfinished = Path(tempfile.mkdtemp(prefix="unfinished-", dir=caches))
-    _unpack(unfinished)
+    unpack(unfinished, PACKAGES)
     _pretend_to_be_a_pi(unfinished)
     _fetch_wheels(unfinished / "wheels")
     _make_environments(unfinished)
@@ -138,12 +138,12 @@ def _register() -> None:
         (BINFMT / "register").write_text(BINFMT_RULE.read_text().strip())
 
 
-def _unpack(root: Path) -> None:
-    """Debian's packages, unpacked; their own scripts are not run, which would take minutes."""
+def unpack(root: Path, packages: tuple[str, ...]) -> None:
+    """Debian's arm64 packages, with what they need, unpacked; their scripts are not run, which would take minutes."""
     sources = [Path(name) for name in ("/etc/apt/sources.list.d/debian.sources", "/etc/apt/sources.list")]
     known = [str(path) for path in sources if path.exists() and SUITE in path.read_text()]
     command = ["mmdebstrap", "--quiet", "--architectures=arm64", "--variant=extract"]
-    _do([*command, f"--include={','.join(PACKAGES)}", SUITE, str(root), *known[:1]])
+    _do([*command, f"--include={','.join(packages)}", SUITE, str(root), *known[:1]])
 
 
 def _pretend_to_be_a_pi(root: Path) -> None:
