@@ -15,7 +15,7 @@ endef
   bench-quantization bench-camera bench-faults bench-pi clean
 
 help: ## Show what can be made
-	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 20
 
 setup: .venv/.done .venv-litert/.done .venv-tflite-runtime/.done ## Install everything into .venv and the two device environments
 
