@@ -37,7 +37,7 @@ test-browser: .venv/.done ## Run the tests that need Chromium, and install it (D
 
 DEBIAN := mosquitto mosquitto-clients openssl gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base \
   gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly python3-gi python3-opencv python3-click \
-  python3-rich
+  python3-rich systemd
 
 test-debian: .venv/.done ## Run the tests against mosquitto and GStreamer's RTSP server, and install them (Debian)
 	$(call debian,$(DEBIAN))

@@ -14,6 +14,7 @@ from edgekit_deploy.classifier import Classifier, Result
 from edgekit_deploy.health import Health, read_health
 from edgekit_deploy.latency import Histogram
 from edgekit_deploy.outputs.overlay import Hud, annotate, banner
+from edgekit_deploy.service import Service
 from edgekit_deploy.signals import StopSignals
 from edgekit_deploy.smoothing import Decider, Rules, Verdict
 from edgekit_deploy.sources.frames import Frame, Source, SourceLost
@@ -165,15 +166,19 @@ class _Loop:
         self.last_decision, self.waiting = time.monotonic(), time.perf_counter()
         self.seconds: float | None = None
         self.watch, self.is_introduced = Watch(lambda: capture.unreadable), False
+        self.service = Service()
 
     def run(self) -> CameraStats:
         self.out.monitor.stats = self._stats
         try:
             with self.capture:
                 try:
+                    self.service.ready()
                     while not self.ended:
                         self._step()
+                        self.service.alive(self.trouble or "running")
                 finally:
+                    self.service.stopping()
                     # A thread that hangs in a driver may take seconds to be given up.
                     self.seconds = time.monotonic() - self.capture.start
         except SourceLost as lost:

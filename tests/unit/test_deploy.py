@@ -20,6 +20,7 @@ from edgekit.errors import EdgekitError, GateError, InputError, MissingError
 from edgekit.files import sha256
 from edgekit_deploy import push as push_module
 from edgekit_deploy.deploy_command import command
+from edgekit_deploy.outputs.recorder import FINISH_SECONDS
 from edgekit_deploy.push import Ssh, Target, push, receive_command
 
 ROOT = Path(__file__).parents[2]
@@ -214,6 +215,13 @@ def test_unit_is_hardened():
     for key in ("NoNewPrivileges", "ProtectHome", "PrivateTmp", "PrivateNetwork", "RestrictSUIDSGID"):
         assert service[key] == "yes"
     assert service["ProtectSystem"] == "strict"
+
+
+def test_a_hung_loop_is_restarted_and_a_slow_recording_is_waited_for():
+    service = unit()["Service"]
+    assert (service["Type"], service["Restart"]) == ("notify", "on-failure")
+    assert int(service["WatchdogSec"]) >= 10
+    assert int(service["TimeoutStopSec"]) > FINISH_SECONDS
 
 
 @pytest.mark.parametrize("name", ["requirements-pi.txt", "requirements-tflite-runtime.txt"])
