@@ -11,8 +11,8 @@ define debian
 	  || { echo "Run: sudo apt-get install $(1)"; exit 1; }
 endef
 
-.PHONY: help setup demo test test-pythons test-browser test-debian test-pi test-pi-v4l2 test-data check \
-  bench-quantization bench-camera bench-faults bench-pi clean
+.PHONY: help setup demo test test-pythons test-browser test-debian test-deploy test-pi test-pi-v4l2 test-data check \
+  bench-quantization bench-camera bench-faults bench-deploy bench-pi clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 20
@@ -42,6 +42,10 @@ DEBIAN := mosquitto mosquitto-clients openssl gir1.2-gst-rtsp-server-1.0 gstream
 test-debian: .venv/.done ## Run the tests against mosquitto and GStreamer's RTSP server, and install them (Debian)
 	$(call debian,$(DEBIAN))
 	PATH="$$PATH:/usr/sbin" $(BIN)/python -m pytest -m debian
+
+test-deploy: .venv/.done ## Kill pushes at random points and over a real OpenSSH server, and install it (Debian)
+	$(call debian,openssh-server openssh-client)
+	PATH="$$PATH:/usr/sbin" $(BIN)/python -m pytest -m deploy
 
 PI := mmdebstrap qemu-user-static qemu-user debian-archive-keyring gcc libc6-dev
 PI_V4L2 := mmdebstrap qemu-user-static qemu-system-arm debian-archive-keyring cpio kmod
@@ -78,6 +82,9 @@ bench-camera: .venv/.done ## Measure the camera loop around the network (MODEL=m
 bench-faults: .venv/.done ## Plant faults in a running camera and write what it does (best as root, after make test-debian)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.camera_faults
 
+bench-deploy: .venv/.done ## Plant faults in pushes and write what they do (root, after make test-deploy)
+	PATH="$$PATH:/usr/sbin" PYTHONPATH=tests $(BIN)/python -m benchmarks.deploy_faults
+
 bench-pi: .venv/.done ## Count instructions of a frame on emulated Raspberry Pi cores (root, after make test-pi)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.pi_instructions
 
@@ -94,10 +101,10 @@ clean: ## Remove the environments and caches; runs/ stays
 	@touch $@
 
 # The device side alone, once with each runtime: proves that it runs without torch and tensorflow.
-.venv-litert/.done: pyproject.toml deploy/requirements-pi.txt .venv/.done
+.venv-litert/.done: pyproject.toml deploy/edgekit_deploy/requirements-pi.txt .venv/.done
 	@echo "Setting up .venv-litert, the device side with LiteRT."
 	@$(PYTHON) -m venv .venv-litert
-	.venv-litert/bin/python -m pip install --quiet --requirement deploy/requirements-pi.txt $(DEVICE_TESTS)
+	.venv-litert/bin/python -m pip install --quiet --requirement deploy/edgekit_deploy/requirements-pi.txt $(DEVICE_TESTS)
 	.venv-litert/bin/python -m pip install --quiet --no-deps --editable .
 	@touch $@
 

@@ -36,7 +36,7 @@ COMMANDS = {
     "camera": Entry("edgekit_deploy.camera_command", "deploy", "Classify a camera, a video or a folder live."),
     "bench": Entry("edgekit_deploy.bench_command", "deploy", "Latency of a model on this machine."),
     "doctor": Entry("edgekit_deploy.doctor_command", "deploy", "Check this machine, and a model's golden samples."),
-    "deploy": Entry("edgekit_deploy.deploy_command", "deploy", "Copy a model to a Raspberry Pi over SSH."),
+    "deploy": Entry("edgekit_deploy.fleet.command", "fleet", "Signed releases to Raspberry Pis over SSH."),
 }
 
 # Which extra brings a module that turned out to be missing; anything else is a defect and not hidden.
@@ -56,6 +56,7 @@ EXTRA_OF_MODULE = {
     "ai_edge_litert": "deploy",
     "tflite_runtime": "deploy",
     "cv2": "deploy",
+    "cryptography": "fleet",
 }
 
 

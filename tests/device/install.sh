@@ -9,7 +9,7 @@ works() { "$1" -c 'import sys, venv; sys.exit("%d.%d" % sys.version_info[:2] != 
 for python in "python$version" "${PYENV_ROOT:-$HOME/.pyenv}/versions/$version".*/bin/python; do
   if works "$python"; then
     [ -x "$folder/bin/python" ] || "$python" -m venv "$folder"
-    "$folder/bin/python" -m pip install --quiet --constraint deploy/requirements-pi.txt "$wheel[deploy]" $TESTS
+    "$folder/bin/python" -m pip install --quiet --constraint deploy/edgekit_deploy/requirements-pi.txt "$wheel[deploy]" $TESTS
     # The version stays the same while we work on it: pip would keep the wheel of the last time.
     "$folder/bin/python" -m pip install --quiet --no-deps --force-reinstall "$wheel"
     exit 0

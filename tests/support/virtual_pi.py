@@ -32,11 +32,12 @@ FEATURES = {
 SUITE = "bookworm"
 PACKAGES = (
     "bash", "ca-certificates", "coreutils", "dash", "findutils", "grep", "hostname", "libgcc-s1", "libgl1",
-    "libglib2.0-0", "libgomp1", "libstdc++6", "openssl", "procps", "python3", "python3-venv", "sed", "util-linux",
+    "libglib2.0-0", "libgomp1", "libstdc++6", "openssh-server", "openssl", "procps", "python3", "python3-venv", "sed",
+    "tar", "util-linux",
 )  # fmt: skip
 # Each runtime has an environment of its own in /opt.
 REQUIREMENTS = {
-    "litert": ROOT / "deploy" / "requirements-pi.txt",
+    "litert": ROOT / "deploy" / "edgekit_deploy" / "requirements-pi.txt",
     "tflite-runtime": ROOT / "deploy" / "requirements-tflite-runtime.txt",
 }
 DEVICE_TESTS = ("pytest==9.2.0", "pytest-randomly==5.1.0", "pytest-timeout==2.4.0")
@@ -157,8 +158,13 @@ def _pretend_to_be_a_pi(root: Path) -> None:
         lines += ["CPU variant\t: 0x0", f"CPU part\t: {PARTS[core]}", "CPU revision\t: 3", ""]
         text = "\n".join("\n".join([f"processor\t: {number}", *lines]) for number in range(4))
         (root / "etc" / f"cpuinfo-{core}").write_text(text + "\n")
-    (root / "etc" / "passwd").write_text("root:x:0:0:root:/root:/bin/bash\npi:x:1000:1000::/home/pi:/bin/bash\n")
-    (root / "etc" / "group").write_text("root:x:0:\npi:x:1000:\n")
+    users = ("root:x:0:0:root:/root:/bin/bash", "sshd:x:100:65534::/run/sshd:/usr/sbin/nologin")
+    (root / "etc" / "passwd").write_text("\n".join([*users, "pi:x:1000:1000::/home/pi:/bin/bash", ""]))
+    (root / "etc" / "group").write_text("root:x:0:\nnogroup:x:65534:\npi:x:1000:\n")
+    (root / "run" / "sshd").mkdir(parents=True, exist_ok=True)
+    for place in ("home/pi", "opt/edgekit"):
+        (root / place).mkdir(parents=True)
+        os.chown(root / place, 1000, 1000)
 
 
 def _fetch_wheels(folder: Path) -> None:

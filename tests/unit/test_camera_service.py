@@ -1,13 +1,11 @@
 """What systemd is told: a real datagram socket on the other end, and a loop that hangs."""
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import threading
 import time
-from pathlib import Path
 
 import pytest
 from support import tiny_model
@@ -15,10 +13,10 @@ from support.camera_process import COLOURS, EDGEKIT, environment, make_files
 
 from edgekit_deploy.camera import Limits, run_camera
 from edgekit_deploy.classifier import Classifier
+from edgekit_deploy.fleet import unit
 from edgekit_deploy.service import Service
 from edgekit_deploy.sources.folder import FolderSource
 
-UNIT = Path(__file__).parents[2] / "deploy" / "systemd" / "edgekit-camera.service"
 # systemd-analyze's "OK" begins here; the issue of it was at most so much.
 MOST_EXPOSED = 3.0
 
@@ -120,9 +118,11 @@ def test_an_abstract_address(tmp_path):
 
 
 @pytest.mark.debian
-def test_systemd_finds_the_unit_little_exposed(tmp_path):
-    shutil.copy(UNIT, tmp_path)
-    command = ["systemd-analyze", "security", "--offline=true", str(tmp_path / UNIT.name)]
+@pytest.mark.parametrize("options", [unit.CAMERA, "--source picamera2 --serve 0.0.0.0:8080 --mqtt mqtt://hub"])
+def test_systemd_finds_the_unit_little_exposed(tmp_path, options):
+    name = f"{unit.NAME}.service"
+    (tmp_path / name).write_bytes(unit.files(unit.checked(options), unit.ROOT)[name])
+    command = ["systemd-analyze", "security", "--offline=true", str(tmp_path / name)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     line = next(line for line in done.stdout.splitlines() if "Overall exposure level" in line)
     assert float(line.split(":")[1].split()[0]) <= MOST_EXPOSED, line
