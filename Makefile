@@ -108,9 +108,9 @@ clean: ## Remove the environments and caches; runs/ stays
 	.venv-litert/bin/python -m pip install --quiet --no-deps --editable .
 	@touch $@
 
-.venv-tflite-runtime/.done: pyproject.toml deploy/requirements-tflite-runtime.txt .venv/.done
+.venv-tflite-runtime/.done: pyproject.toml deploy/edgekit_deploy/requirements-tflite-runtime.txt .venv/.done
 	@echo "Setting up .venv-tflite-runtime, the device side with tflite-runtime."
 	@$(PYTHON) -m venv .venv-tflite-runtime
-	.venv-tflite-runtime/bin/python -m pip install --quiet --requirement deploy/requirements-tflite-runtime.txt $(DEVICE_TESTS)
+	.venv-tflite-runtime/bin/python -m pip install --quiet --requirement deploy/edgekit_deploy/requirements-tflite-runtime.txt $(DEVICE_TESTS)
 	.venv-tflite-runtime/bin/python -m pip install --quiet --no-deps --editable .
 	@touch $@

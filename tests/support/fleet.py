@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -144,20 +144,15 @@ class Sshd:
     def __init__(
         self, folder: Path, sshd: Sequence[str] = (), user: str = "", there: str = "", settings: Sequence[str] = ()
     ) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.port, there = folder, free_port(), there or str(folder)
-        for name in ("host", "id"):
-            make_key = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
-            subprocess.run(make_key, check=True)
-        lines = [f"Port {self.port}", "ListenAddress 127.0.0.1", f"HostKey {there}/host", "StrictModes no", "UsePAM no"]
-        lines += [f"AuthorizedKeysFile {there}/id.pub", f"PidFile {there}/pid", "PermitRootLogin yes", *settings]
-        (folder / "sshd_config").write_text("\n".join([*lines, ""]))
+        self.folder, there, port = folder, there or str(folder), free_port()
+        server_files(folder, there, [f"Port {port}", "ListenAddress 127.0.0.1", *settings])
         if not sshd:
             Path("/run/sshd").mkdir(exist_ok=True)
             sshd = [shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin") or "sshd"]
         self._process = subprocess.Popen([*sshd, "-D", "-f", f"{there}/sshd_config", "-E", f"{there}/log"])
-        self.config = self._client(user or subprocess.check_output(["id", "-un"], text=True).strip())
-        self._wait(20)
+        user = user or subprocess.check_output(["id", "-un"], text=True).strip()
+        self.port, self.config = port, client_config(folder, port, user)
+        wait_for_ssh(self.config, 20, lambda: (folder / "log").read_text())
 
     def stop(self) -> None:
         """No more connections."""
@@ -165,20 +160,34 @@ class Sshd:
         os.kill(int((self.folder / "pid").read_text()), signal.SIGTERM)
         self._process.wait()
 
-    def _client(self, user: str) -> Path:
-        """A client's configuration with two names for it, and its host key."""
-        (self.folder / "known_hosts").write_text(f"[127.0.0.1]:{self.port} {(self.folder / 'host.pub').read_text()}")
-        lines = ["Host pi gate", "HostName 127.0.0.1", f"Port {self.port}", f"User {user}"]
-        lines += [f"IdentityFile {self.folder}/id", "IdentitiesOnly yes", "StrictHostKeyChecking yes"]
-        lines += [f"UserKnownHostsFile {self.folder}/known_hosts", "GlobalKnownHostsFile none"]
-        (self.folder / "config").write_text("\n".join([*lines, ""]))
-        return self.folder / "config"
 
-    def _wait(self, seconds: float) -> None:
-        end, command = time.monotonic() + seconds, SshOptions(self.config).command("pi", ["true"])
-        while subprocess.run(command, capture_output=True, check=False).returncode:
-            assert time.monotonic() < end, (self.folder / "log").read_text()
-            time.sleep(0.1)
+def server_files(folder: Path, there: str, settings: Sequence[str]) -> None:
+    """Keys of a server and its user, and its configuration; `there` is what `folder` is called where it runs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("host", "id"):
+        make_key = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
+        subprocess.run(make_key, check=True)
+    lines = [f"HostKey {there}/host", f"AuthorizedKeysFile {there}/id.pub", f"PidFile {there}/pid"]
+    lines += ["StrictModes no", "UsePAM no", "PermitRootLogin yes", *settings]
+    (folder / "sshd_config").write_text("\n".join([*lines, ""]))
+
+
+def client_config(folder: Path, port: int, user: str) -> Path:
+    """A client's configuration with two names for such a server, and its host key."""
+    (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {(folder / 'host.pub').read_text()}")
+    lines = ["Host pi gate", "HostName 127.0.0.1", f"Port {port}", f"User {user}"]
+    lines += [f"IdentityFile {folder}/id", "IdentitiesOnly yes", "StrictHostKeyChecking yes"]
+    lines += [f"UserKnownHostsFile {folder}/known_hosts", "GlobalKnownHostsFile none"]
+    (folder / "config").write_text("\n".join([*lines, ""]))
+    return folder / "config"
+
+
+def wait_for_ssh(config: Path, seconds: float, complaint: Callable[[], str]) -> None:
+    """Until it lets us in."""
+    end, command = time.monotonic() + seconds, SshOptions(config).command("pi", ["true"])
+    while subprocess.run(command, capture_output=True, check=False).returncode:
+        assert time.monotonic() < end, complaint()
+        time.sleep(0.2)
 
 
 def killed_push(bundle: Path, config: Path, root: Path | str, victim: str, step: str) -> None:

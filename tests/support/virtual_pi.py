@@ -31,14 +31,38 @@ FEATURES = {
 }
 SUITE = "bookworm"
 PACKAGES = (
-    "bash", "ca-certificates", "coreutils", "dash", "findutils", "grep", "hostname", "libgcc-s1", "libgl1",
-    "libglib2.0-0", "libgomp1", "libstdc++6", "openssh-server", "openssl", "procps", "python3", "python3-venv", "sed",
-    "tar", "util-linux",
+    "bash", "ca-certificates", "coreutils", "dash", "dbus", "findutils", "grep", "hostname", "iproute2", "libgcc-s1",
+    "libgl1", "libglib2.0-0", "libgomp1", "libnss-systemd", "libpam-modules", "libstdc++6", "openssh-server", "openssl",
+    "procps", "python3", "python3-venv", "sed", "sudo", "systemd", "tar", "udev", "util-linux",
 )  # fmt: skip
+# What the packages' own scripts would have made.
+FILES = {
+    "etc/passwd": """root:x:0:0:root:/root:/bin/bash
+sshd:x:100:65534::/run/sshd:/usr/sbin/nologin
+messagebus:x:101:101::/nonexistent:/usr/sbin/nologin
+pi:x:1000:1000::/home/pi:/bin/bash
+""",
+    "etc/group": """root:x:0:
+video:x:44:pi
+messagebus:x:101:
+systemd-journal:x:102:pi
+nogroup:x:65534:
+pi:x:1000:
+""",
+    "etc/shadow": "root:*:20000:0:99999:7:::\npi:*:20000:0:99999:7:::\n",
+    "etc/hosts": "127.0.0.1 localhost raspberrypi\n",
+    "etc/hostname": "raspberrypi\n",
+    "etc/machine-id": "0123456789abcdef0123456789abcdef\n",
+    "etc/nsswitch.conf": "passwd: files systemd\ngroup: files systemd\nhosts: files\n",
+    # As Raspberry Pi OS has it for its first user.
+    "etc/sudoers": "root ALL=(ALL) NOPASSWD: ALL\npi ALL=(ALL) NOPASSWD: ALL\n",
+    "etc/pam.d/sudo": "auth required pam_permit.so\naccount required pam_permit.so\nsession required pam_permit.so\n",
+    "etc/pam.d/other": "auth required pam_deny.so\naccount required pam_deny.so\nsession required pam_deny.so\n",
+}
 # Each runtime has an environment of its own in /opt.
 REQUIREMENTS = {
     "litert": ROOT / "deploy" / "edgekit_deploy" / "requirements-pi.txt",
-    "tflite-runtime": ROOT / "deploy" / "requirements-tflite-runtime.txt",
+    "tflite-runtime": ROOT / "deploy" / "edgekit_deploy" / "requirements-tflite-runtime.txt",
 }
 DEVICE_TESTS = ("pytest==9.2.0", "pytest-randomly==5.1.0", "pytest-timeout==2.4.0")
 TAGS = [f"manylinux_2_{minor}_aarch64" for minor in (17, 24, 26, 27, 28, 31, 34, 35, 36)] + ["manylinux2014_aarch64"]
@@ -158,9 +182,11 @@ def _pretend_to_be_a_pi(root: Path) -> None:
         lines += ["CPU variant\t: 0x0", f"CPU part\t: {PARTS[core]}", "CPU revision\t: 3", ""]
         text = "\n".join("\n".join([f"processor\t: {number}", *lines]) for number in range(4))
         (root / "etc" / f"cpuinfo-{core}").write_text(text + "\n")
-    users = ("root:x:0:0:root:/root:/bin/bash", "sshd:x:100:65534::/run/sshd:/usr/sbin/nologin")
-    (root / "etc" / "passwd").write_text("\n".join([*users, "pi:x:1000:1000::/home/pi:/bin/bash", ""]))
-    (root / "etc" / "group").write_text("root:x:0:\nnogroup:x:65534:\npi:x:1000:\n")
+    for name, text in FILES.items():
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text(text)
+    (root / "etc" / "sudoers").chmod(0o440)
+    (root / "usr" / "bin" / "sudo").chmod(0o4755)
     (root / "run" / "sshd").mkdir(parents=True, exist_ok=True)
     for place in ("home/pi", "opt/edgekit"):
         (root / place).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""The virtual Pi as a whole machine: Debian's arm64 kernel, and vivid, a camera that is a driver of its own.
+"""The virtual Pi as a whole machine: Debian's arm64 kernel, systemd, sshd, sudo, and vivid, a camera driver.
 
 The userland (support.virtual_pi) is its root file system, over 9p: what the guest writes lies in that folder later.
 Needs qemu-system-arm, cpio and kmod besides; `make test-pi-v4l2` installs them.
@@ -11,12 +11,16 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Self
 
+from edgekit_deploy.fleet.session import SshOptions
 from support import virtual_pi
+from support.fleet import client_config, server_files, wait_for_ssh
+from support.ports import free_port
 from support.virtual_pi import VirtualPi
 
 TOOLS = ("qemu-system-aarch64", "cpio", "/sbin/depmod", "/sbin/modprobe")
-MODULES = ("virtio_pci", "9p", "9pnet_virtio", "vivid")
+MODULES = ("virtio_pci", "virtio_net", "9p", "9pnet_virtio", "vivid")
 PACKAGES = ("linux-image-arm64", "kmod", "dash", "mount", "util-linux")
 # What the first process needs before the root file system is there.
 EARLY = ("bin/dash", "bin/kmod", "bin/mount", "sbin/switch_root", "lib/ld-linux-aarch64.so.1")
@@ -24,17 +28,29 @@ EARLY_LIBRARIES = (
     "libc.so.6", "libmount.so.1", "libblkid.so.1", "libselinux.so.1", "libpcre2-8.so.0",
     "libzstd.so.1", "liblzma.so.5", "libcrypto.so.3",
 )  # fmt: skip
+BOOT_SECONDS = 240.0
 LIBRARIES = "lib/aarch64-linux-gnu"
 INIT = """#!/bin/dash
 mount -t devtmpfs dev /dev
 for module in $(while read line; do echo $line; done < /modules.list); do /bin/insmod $module; done
 mount -t 9p -o trans=virtio,version=9p2000.L,msize=1048576,cache=loose root /root
-mount -t devtmpfs dev /root/dev
-mount -t proc proc /root/proc
-mount -t sysfs sys /root/sys
-exec switch_root /root /bin/sh -c 'export PATH=/usr/bin:/bin HOME=/root LANG=C.UTF-8
-sh /work/boot.sh > /work/boot.log 2>&1; echo $? > /work/boot.rc; sync; echo o > /proc/sysrq-trigger; sleep 60'
+exec switch_root /root /lib/systemd/systemd
 """
+# As little as there can be beside sshd: what a whole system starts takes minutes in emulation.
+UNITS = {
+    "default.target": """[Unit]
+Requires=sshd-of-tests.service dbus.socket systemd-journald.service systemd-tmpfiles-setup.service
+Requires=systemd-udevd.service systemd-udev-trigger.service
+""",
+    "sshd-of-tests.service": """[Unit]
+DefaultDependencies=no
+After=systemd-tmpfiles-setup.service
+[Service]
+ExecStartPre=/bin/sh -c 'ip link set lo up; ip address add 10.0.2.15/24 dev eth0; ip link set eth0 up'
+RuntimeDirectory=sshd
+ExecStart=/usr/sbin/sshd -D -f /work/ssh/sshd_config
+""",
+}
 
 
 def missing() -> str:
@@ -45,42 +61,62 @@ def missing() -> str:
     return f"Booting needs {', '.join(tools)}. Run: make test-pi-v4l2" if tools else ""
 
 
-def boot(board: VirtualPi, script: str, core: str = "cortex-a72", seconds: float = 240.0) -> tuple[int, str]:
-    """Boot, run a shell script there, and switch off.
+class Machine:
+    """A booted one, for as long as the context lasts.
 
-    Returns:
-        The script's exit code, and what it printed.
+    Args:
+        board: Its root file system.
+        core: Which processor.
 
-    Raises:
-        RuntimeError: It did not come to its end.
+    Attributes:
+        config: Of ssh, with the host "pi".
     """
-    work = board.root / "work"
-    work.mkdir(exist_ok=True)
-    (work / "boot.sh").write_text(script)
-    with tempfile.TemporaryDirectory(prefix="edgekit-boot-") as scratch:
-        early = Path(scratch) / "early"
-        image = Path(scratch) / "early.cpio"
+
+    def __init__(self, board: VirtualPi, core: str = "cortex-a72") -> None:
+        self._board, self._core = board, core
+
+    def __enter__(self) -> Self:
+        """Boot, until its sshd lets us in."""
+        folder, port = self._board.root / "work" / "ssh", free_port()
+        server_files(folder, "/work/ssh", ["Port 22"])
+        self.config = client_config(folder, port, "pi")
+        for name, text in UNITS.items():
+            (self._board.root / "etc" / "systemd" / "system" / name).write_text(text)
+        self._scratch = tempfile.TemporaryDirectory(prefix="edgekit-boot-")
+        self._console = Path(self._scratch.name) / "console"
+        with self._console.open("wb") as console:
+            self._qemu = subprocess.Popen(
+                self._command(port), stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT
+            )
+        wait_for_ssh(self.config, BOOT_SECONDS, lambda: self._console.read_text(errors="replace")[-3000:])
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """As by pulling the plug."""
+        self._qemu.kill()
+        self._qemu.wait()
+        self._scratch.cleanup()
+
+    def run(self, command: str) -> str:
+        """What a shell command of the user pi prints there; fails if it does."""
+        done = SshOptions(self.config).run("pi", ["sh", "-c", command])
+        assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
+        return done.stdout.decode()
+
+    def _command(self, port: int) -> list[str]:
+        early = Path(self._scratch.name) / "early"
+        image = Path(self._scratch.name) / "early.cpio"
         _early_root(early, kernel())
         names = subprocess.run(["find", "."], cwd=early, check=True, capture_output=True).stdout
         with image.open("wb") as file:
             subprocess.run(["cpio", "--quiet", "-o", "-H", "newc"], cwd=early, input=names, stdout=file, check=True)
-        command = [
-            *("qemu-system-aarch64", "-M", "virt", "-cpu", core, "-smp", "2", "-m", "2048", "-nographic", "-no-reboot"),
-            *("-kernel", str(next((kernel() / "boot").glob("vmlinuz-*"))), "-initrd", str(image)),
-            *("-append", "console=ttyAMA0 quiet panic=-1 rdinit=/init", "-nic", "none"),
-            *("-virtfs", f"local,path={board.root},mount_tag=root,security_model=passthrough"),
+        return [
+            *("qemu-system-aarch64", "-M", "virt", "-cpu", self._core, "-smp", "2", "-m", "2048", "-nographic"),
+            *("-kernel", str(next((kernel() / "boot").glob("vmlinuz-*"))), "-initrd", str(image), "-no-reboot"),
+            *("-append", "console=ttyAMA0 quiet panic=-1 net.ifnames=0 rdinit=/init"),
+            *("-nic", f"user,model=virtio-net-pci,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22"),
+            *("-virtfs", f"local,path={self._board.root},mount_tag=root,security_model=passthrough"),
         ]
-        try:
-            console = subprocess.run(
-                command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=seconds
-            ).stdout
-        except subprocess.TimeoutExpired as error:
-            raise RuntimeError(
-                f"The guest must switch off within {seconds:g} s:\n{(error.stdout or b'')[-3000:]}"
-            ) from error
-    if not (work / "boot.rc").exists():
-        raise RuntimeError(f"The guest must come to the script's end:\n{console[-3000:]}")
-    return int((work / "boot.rc").read_text()), (work / "boot.log").read_text()
 
 
 def kernel() -> Path:
