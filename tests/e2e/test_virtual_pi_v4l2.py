@@ -70,15 +70,15 @@ def until(condition):
         time.sleep(1.0)
 
 
-def test_the_camera_loop_on_vivid(machine, raspberry):
+def test_the_camera_loop_on_vivid(machine):
     words = "/opt/litert/bin/edgekit camera /work/fixtures/colours.tflite --source 0 --size 640x480 --headless "
     log = machine.run(f"{words} --max-frames 20 --jsonl /work/lines.jsonl --json /work/stats.json 2>&1")
-    work = raspberry.root / "work"
-    stats = json.loads((work / "stats.json").read_text())
+    # By the guest itself: the host sees what it wrote only later.
+    stats = json.loads(machine.run("cat /work/stats.json"))
     assert stats["inferred"] == 20
     assert stats["captured"] == stats["inferred"] + stats["dropped"]
     assert "camera 0:" in log and "640×480" in log
-    lines = [json.loads(line) for line in (work / "lines.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in machine.run("cat /work/lines.jsonl").splitlines()]
     assert len(lines) == 20 and all(line["top"] for line in lines)
 
 
@@ -99,7 +99,7 @@ def test_systemd_runs_the_release_and_restarts_a_loop_that_hangs(machine, servic
 def test_a_release_that_systemd_cannot_start_goes_back(machine, service, bundle):
     files = unit.files(unit.checked(unit.CAMERA), unit.ROOT) | {"camera.env": b'EDGEKIT_CAMERA="--no-such-option"\n'}
     made = bundle(3, files=files, restart=unit.RESTART, healthy=unit.HEALTHY, seconds=5.0)
-    with pytest.raises(GateError, match=r"must restart.*The old release runs again"):
+    with pytest.raises(GateError, match=r"(?s)must restart.*no-such-option.*The old release runs again"):
         push_to(made, "pi", SshOptions(machine.config), quiet)
     with Session("pi", unit.ROOT, SshOptions(machine.config)) as device:
         assert device.ask("probe")["current"]["id"] == service

@@ -10,6 +10,7 @@ Bits and instruction counts are those of the core; milliseconds are those of the
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -106,6 +107,8 @@ class VirtualPi:
             shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, target)
+        # What pytest makes is for its user alone.
+        subprocess.run(["chmod", "-R", "a+rX", str(target)], check=True)
 
     def install(self, wheel: Path) -> None:
         """Install edgekit's wheel into both environments, with the device's extra, as the README says; offline."""
@@ -136,6 +139,15 @@ def userland() -> Path:
     if folder.exists():
         return folder
     caches.mkdir(parents=True, exist_ok=True)
+    # One at a time: `make -j` runs several that need it.
+    with (caches.parent / "virtual-pi.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            _make_userland(caches, folder)
+    return folder
+
+
+def _make_userland(caches: Path, folder: Path) -> None:
     # Others were made from something else.
     for old in caches.iterdir():
         shutil.rmtree(old)
@@ -147,7 +159,6 @@ def userland() -> Path:
     _make_environments(unfinished)
     unfinished.chmod(0o755)
     unfinished.rename(folder)
-    return folder
 
 
 def _key() -> str:

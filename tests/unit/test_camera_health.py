@@ -1,10 +1,11 @@
 """The board's state, read from planted trees of files: as a Pi, a PC and a bare container have them."""
 
+import json
 import os
-import resource
+import subprocess
+import sys
 import time
 
-import numpy as np
 import pytest
 
 from edgekit_deploy.health import (
@@ -14,7 +15,6 @@ from edgekit_deploy.health import (
     decode_throttling,
     read_free_disk,
     read_health,
-    read_memory,
     read_temperature,
     read_throttling,
 )
@@ -140,13 +140,21 @@ def test_of_two_groups_of_cores_the_fast_one_counts(tmp_path):
 
 
 def test_memory_of_this_process_follows_what_it_holds():
-    before, _ = read_memory()
-    block = np.ones(64 * 2**20, np.uint8)
-    after, peak = read_memory()
-    assert before is not None and after is not None and peak is not None
+    # In a process of its own: one that has freed much takes a block from that.
+    code = """
+import json, resource
+import numpy as np
+from edgekit_deploy.health import read_memory
+before, _ = read_memory()
+block = np.ones(64 * 2**20, np.uint8)
+after, peak = read_memory()
+print(json.dumps([before, after, peak, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    before, after, peak, kernels = json.loads(done.stdout)
     assert after - before == pytest.approx(64.0, abs=8.0)
-    assert peak >= after and block[-1] == 1
-    assert peak == pytest.approx(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, rel=0.05)
+    assert peak >= after
+    assert peak == pytest.approx(kernels, rel=0.05)
 
 
 def test_it_is_quick(tmp_path):

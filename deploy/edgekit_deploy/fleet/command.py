@@ -265,6 +265,8 @@ def logs_command(host: str, service: str, lines: int, ssh_config: Path | None) -
     from edgekit_deploy.fleet.session import SshOptions
 
     words = ["journalctl", "--no-pager", "--lines", str(lines), "--unit", service]
+    # Raspberry Pi OS shows it to its first user; others need sudo.
+    words = ["sh", "-c", '"$@" || sudo -n "$@"', "sh", *words]
     click.echo(_output(SshOptions(ssh_config), host, "show its journal", words).decode(errors="replace"), nl=False)
 
 

@@ -12,10 +12,12 @@ ROOT = "/opt/edgekit"
 # Without a word about options: the first camera, and what it measured, at the end.
 CAMERA = "--source 0 --headless --json /var/lib/edgekit/stats.json"
 # Of /etc/systemd/system; Raspberry Pi OS lets its first user use sudo without a password.
+# Where it fails, the service's own last words say why.
+SAY_WHY = f"{{ journalctl --quiet --no-pager --lines 5 --output cat --unit {NAME}; false; }}"
 RESTART = f"""sudo -n sh -c '
 install -m 644 current/{NAME}.service /etc/systemd/system/{NAME}.service &&
-systemctl daemon-reload && systemctl enable --quiet {NAME} && systemctl restart {NAME}'"""
-HEALTHY = f"systemctl is-active --quiet {NAME}"
+systemctl daemon-reload && systemctl enable --quiet {NAME} && systemctl restart {NAME} 2>/dev/null || {SAY_WHY}'"""
+HEALTHY = f"systemctl is-active --quiet {NAME} || {SAY_WHY}"
 # What the camera module needs beside /dev/video*.
 LIBCAMERA = ("char-media", "char-dma_heap", "char-drm")
 

@@ -25,7 +25,7 @@ def run(command: list[str], seconds: float, cwd: Path | None = None) -> subproce
 
 def tail(done: subprocess.CompletedProcess[str]) -> str:
     """What a program said last."""
-    return done.stdout.strip()[-800:] or f"exit code {done.returncode}"
+    return done.stdout.strip()[-800:].rstrip(".") or f"exit code {done.returncode}"
 
 
 def make_folder(path: Path) -> None:
