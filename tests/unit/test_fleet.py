@@ -1,6 +1,10 @@
 """`edgekit deploy` without ssh: bundles, what a device refuses, switching and going back. Real agent, real pip."""
 
 import json
+import os
+import pty
+import subprocess
+import sys
 import zipfile
 from dataclasses import replace
 
@@ -307,6 +311,28 @@ def test_keygen_and_build_on_the_command_line(tmp_path, parts, monkeypatch):
     for value in ("wrong", ""):
         monkeypatch.setenv("EDGEKIT_KEY_PASSPHRASE", value)
         assert isinstance(run(*build).exception, InputError)
+
+
+def test_a_passphrase_is_asked_for_at_a_terminal_and_only_there(tmp_path, monkeypatch):
+    monkeypatch.delenv("EDGEKIT_KEY_PASSPHRASE", raising=False)
+    path = tmp_path / "fleet.pem"
+    assert isinstance(run("keygen", path, "--passphrase").exception, InputError)
+    assert not path.exists()
+    ours, theirs = pty.openpty()
+    code = "from edgekit.cli import main; main()"
+    command = [sys.executable, "-c", code, "deploy", "keygen", str(path), "--passphrase"]
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True) as asking:
+        os.close(theirs)
+        for question in (b"Passphrase", b"Repeat"):
+            said = b""
+            while question not in said:
+                said += os.read(ours, 1000)
+            os.write(ours, b"open sesame\n")
+        assert asking.wait(timeout=60) == 0
+    os.close(ours)
+    keys.load(path, b"open sesame")
+    with pytest.raises(InputError, match="passphrase"):
+        keys.load(path, None)
 
 
 @pytest.mark.parametrize(

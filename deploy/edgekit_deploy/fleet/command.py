@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,14 +49,19 @@ def _root(function: Any) -> Any:
 
 @command.command("keygen")
 @click.argument("key", type=A_FILE)
-def keygen_command(key: Path) -> None:
+@click.option("--passphrase", is_flag=True, help="Ask for one, and encrypt the private key with it.")
+def keygen_command(key: Path, passphrase: bool) -> None:
     """Make the key that bundles are signed with: KEY (private; keep it), and its public half beside it (.pub.pem).
 
-    With a passphrase in EDGEKIT_KEY_PASSPHRASE the private key is encrypted.
+    \b
+    Example:
+      edgekit deploy keygen fleet.pem --passphrase
+
+    Where nobody can be asked, EDGEKIT_KEY_PASSPHRASE holds the passphrase, here and for `build`.
     """
     from edgekit_deploy.fleet.keys import fingerprint, generate
 
-    public = generate(key, _passphrase())
+    public = generate(key, _passphrase(asks=passphrase, confirms=True))
     click.echo(f"{key} (private), {public}: {fingerprint(public.read_bytes())[:12]}")
 
 
@@ -93,11 +99,11 @@ def build_command(model: Path, out: Path, key: Path, **options: Any) -> None:
     """
     from edgekit.files import write_whole
     from edgekit_deploy.fleet import archive
-    from edgekit_deploy.fleet.keys import load
+    from edgekit_deploy.fleet.keys import is_encrypted, load
 
     target = archive.Target(options["machine"], options["python"])
     number = int(time.time()) if options["number"] is None else options["number"]
-    private, plan = load(key, _passphrase()), _plan(**options)
+    private, plan = load(key, _passphrase(asks=is_encrypted(key))), _plan(**options)
     with _wheels(target, plan, options["wheel"], options["wheels"]) as wheels:
         made = archive.make(model, wheels, target, plan, number, private)
     write_whole(out, archive.pack(made))
@@ -330,6 +336,12 @@ def _output(options: SshOptions, host: str, what: str, words: list[str]) -> byte
     return bytes(done.stdout)
 
 
-def _passphrase() -> bytes | None:
+def _passphrase(asks: bool, confirms: bool = False) -> bytes | None:
+    from edgekit.errors import InputError
+
     value = os.environ.get(PASSPHRASE, "")
+    if not value and asks:
+        if not sys.stdin.isatty():
+            raise InputError("A passphrase must be typed at a terminal, got none.", f"Or set {PASSPHRASE}.")
+        value = click.prompt("Passphrase", hide_input=True, confirmation_prompt=confirms)
     return value.encode() or None

@@ -66,6 +66,11 @@ def load(path: Path, passphrase: bytes | None) -> Ed25519PrivateKey:
     return key
 
 
+def is_encrypted(path: Path) -> bool:
+    """Does this key need a passphrase? False for what is no key, which `load` complains of."""
+    return path.is_file() and b"-----BEGIN ENCRYPTED PRIVATE KEY-----" in path.read_bytes()
+
+
 def public_pem(key: Ed25519PrivateKey) -> bytes:
     """The public half of a private key, PEM."""
     encoding, form = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
