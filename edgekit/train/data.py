@@ -18,6 +18,7 @@ from edgekit.card import InputSpec
 from edgekit.errors import InputError
 from edgekit.images import ArraySet, FileSet, ImageSet, Prepared, labelled_folder
 from edgekit.progress import progress_bar
+from edgekit.train.survey import copies_together
 
 # Photos are kept this much larger than the input, so that zooming in while training does not blur them.
 ROOM = 1.25
@@ -117,14 +118,15 @@ def normalizer(spec: InputSpec) -> Callable[[Tensor], Tensor]:
 def open_folder(folder: Path, val_fraction: float, seed: int) -> tuple[FileSet, FileSet]:
     """The training and the validation set of a user's folder.
 
-    `folder/train/<class>` and `folder/val/<class>` if both are there; otherwise `folder/<class>`, split per class.
+    `folder/train/<class>` and `folder/val/<class>` if both are there; otherwise `folder/<class>`, split per class with
+    copies of an image on one side.
 
     Raises:
         InputError: No folder, fewer than two classes, class sets that differ, or a class too small to be split.
     """
     train_folder, val_folder = folder / "train", folder / "val"
     if not (train_folder.is_dir() and val_folder.is_dir()):
-        return stratified_split(labelled_folder(folder), val_fraction, seed)
+        return copies_together(*stratified_split(labelled_folder(folder), val_fraction, seed))
     train_set, val_set = labelled_folder(train_folder), labelled_folder(val_folder)
     if differ := sorted(set(train_set.labels) ^ set(val_set.labels)):
         raise InputError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -106,7 +107,7 @@ def train(
     pixels = for_training(train_set, options.spec)
     val_pixels = None if val_set is None else for_evaluation(val_set, options.spec)
     with torch.random.fork_rng(devices=[]):
-        run = _start(options, pixels, val_pixels, restored=resume)
+        run = start(options, pixels, val_pixels, restored=resume)
         last = None if out is None else last_path(out)
         if before is not None:
             _go_on(run, before)
@@ -119,7 +120,8 @@ def train(
     return Result(checkpoint, run.epochs, sum(epoch.seconds for epoch in run.epochs), skipped)
 
 
-def _start(options: Options, train_set: PixelSet, val_set: PixelSet | None, restored: bool) -> Run:
+def start(options: Options, train_set: PixelSet, val_set: PixelSet | None, restored: bool) -> Run:
+    """A run before its first step; `restored`: its weights will come from elsewhere."""
     torch.manual_seed(options.seed)
     network = create(options.arch, classes=len(train_set.labels), width=options.width, stem_stride=options.stem_stride)
     if options.weights == "imagenet" and not restored:
@@ -215,12 +217,10 @@ def _one_epoch(run: Run, bar: Progress, task: TaskID) -> Epoch:
     _training_mode(run)
     order = torch.randperm(len(run.train_set), generator=generator)[: run.steps * run.batch]
     started, seen, correct, loss_sum = time.perf_counter(), 0, 0, 0.0
-    size = (run.options.size, run.options.size)
     for step, chosen in enumerate(torch.split(order, run.batch)):
         _set_rates(run, index * run.steps + step)
-        varied = augment(run.train_set.pixels[chosen], size, run.options.augmentation, generator)
-        images = normalize(varied).contiguous(memory_format=torch.channels_last)
-        loss, hits = _one_step(run, images, run.train_set.targets[chosen])
+        images = varied_batch(run, chosen, normalize, generator)
+        loss, hits = one_step(run, images, run.train_set.targets[chosen])
         if not math.isfinite(loss):
             raise InputError(
                 f"The loss must stay finite, got {loss} in step {step + 1} of epoch {index + 1}.",
@@ -239,7 +239,14 @@ def _one_epoch(run: Run, bar: Progress, task: TaskID) -> Epoch:
     return Epoch(loss_sum / seen, correct / seen, validation, seen, seconds)
 
 
-def _one_step(run: Run, images: Tensor, targets: Tensor) -> tuple[float, int]:
+def varied_batch(run: Run, chosen: Tensor, normalize: Callable[[Tensor], Tensor], generator: torch.Generator) -> Tensor:
+    """The chosen images as the network takes them, each varied."""
+    size = (run.options.size, run.options.size)
+    varied = augment(run.train_set.pixels[chosen], size, run.options.augmentation, generator)
+    return normalize(varied).contiguous(memory_format=torch.channels_last)
+
+
+def one_step(run: Run, images: Tensor, targets: Tensor) -> tuple[float, int]:
     """Loss before the step, and how many images it had right."""
     logits = run.network(images)
     loss = F.cross_entropy(logits, targets, label_smoothing=run.options.smoothing)
