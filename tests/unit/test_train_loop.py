@@ -60,7 +60,7 @@ def test_the_global_random_state_is_left_alone(images):
 def interrupt_after(epochs, monkeypatch):
     """Ctrl-C in the middle of the epoch after `epochs`."""
     steps = 0
-    one_step = loop._one_step
+    one_step = loop.one_step
 
     def step(run, *arguments):
         nonlocal steps
@@ -69,7 +69,7 @@ def interrupt_after(epochs, monkeypatch):
             raise KeyboardInterrupt
         return one_step(run, *arguments)
 
-    monkeypatch.setattr(loop, "_one_step", step)
+    monkeypatch.setattr(loop, "one_step", step)
 
 
 @pytest.mark.parametrize("epochs", [1, 2])
@@ -175,7 +175,7 @@ def test_frozen_blocks_keep_weights_and_statistics(images):
 
 
 def test_rates_rise_and_then_fall_to_nothing(images):
-    run = loop._start(replace(TINY, epochs=10), for_evaluation(images, InputSpec(32, 32), False), None, False)
+    run = loop.start(replace(TINY, epochs=10), for_evaluation(images, InputSpec(32, 32), False), None, False)
     total = run.steps * 10
     rates = []
     for step in range(total):
