@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import signal
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +19,19 @@ SIZE = 32
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 # A job in the background of a shell ignores Ctrl-C, and so would all that the tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure():
+    """A cache of the tests' own, with what has been fetched already; what they prepare is gone with them."""
+    import platformdirs
+
+    real = Path(os.environ.get("EDGEKIT_CACHE") or platformdirs.user_cache_dir("edgekit"))
+    ours = Path(tempfile.mkdtemp(prefix="edgekit-cache-"))
+    atexit.register(shutil.rmtree, ours, ignore_errors=True)
+    for path in real.iterdir() if real.is_dir() else ():
+        if path.is_file():
+            (ours / path.name).symlink_to(path)
+    os.environ["EDGEKIT_CACHE"] = str(ours)
 
 
 @pytest.fixture(scope="session")

@@ -40,8 +40,19 @@ NAMED = 10
 @click.option("--val-fraction", default=0.2, show_default=True, help="Kept for validation if there is no val/ folder.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of everything random.")
 @click.option("--threads", type=click.IntRange(1, 256), help="[default: all cores]")
+@click.option("--dry-run", is_flag=True, help="Check the images and estimate the time; train nothing.")
+@click.option("--allow-leakage", is_flag=True, help="Train although validation has images of training.")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run: the same command plus this.")
-def command(data_dir: Path, out: Path, val_fraction: float, threads: int | None, resume: bool, **chosen: Any) -> None:
+def command(
+    data_dir: Path,
+    out: Path,
+    val_fraction: float,
+    threads: int | None,
+    resume: bool,
+    dry_run: bool,
+    allow_leakage: bool,
+    **chosen: Any,
+) -> None:
     """Train MobileNetV1 or V2 on a folder of images.
 
     DATA_DIR holds one sub-folder per class (DATA_DIR/cat/1.jpg), or train/ and val/ that do. Everything runs on the
@@ -50,6 +61,7 @@ def command(data_dir: Path, out: Path, val_fraction: float, threads: int | None,
     \b
     Examples:
       edgekit train photos/ --out model.pt
+      edgekit train photos/ --out model.pt --dry-run
       edgekit train photos/ --out model.pt --size 128 --epochs 20
       edgekit train photos/ --out small.pt --width 0.35 --weights none
       edgekit train photos/ --out v1.pt --arch mobilenet_v1 --weights none
@@ -62,6 +74,7 @@ def command(data_dir: Path, out: Path, val_fraction: float, threads: int | None,
     from edgekit.train.data import open_folder
     from edgekit.train.loop import train
     from edgekit.train.recipes import for_folder
+    from edgekit.train.survey import check_leaked
 
     if out.suffix.lower() != ".pt":
         raise InputError(f"--out must end in .pt, got {out}.", f"Use {out.with_suffix('.pt')}.")
@@ -82,6 +95,14 @@ def command(data_dir: Path, out: Path, val_fraction: float, threads: int | None,
         soft_wrap=True,
     )
     console.print(f"Classes: {_first_of(train_set.labels, NAMED)}", markup=False, highlight=False, soft_wrap=True)
+    if dry_run:
+        from edgekit.train.dry_run import dry_run as look
+
+        if look(options, train_set, val_set) and not allow_leakage:
+            check_leaked(train_set, val_set)
+        return
+    if not allow_leakage:
+        check_leaked(train_set, val_set)
     result = train(options, train_set, val_set, out=out, resume=resume)
     _summary(result, out)
 

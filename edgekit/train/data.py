@@ -1,4 +1,4 @@
-"""Images in memory: every file is decoded, cropped and resized once, before the first epoch."""
+"""Images of one size: every file is decoded, cropped and resized once, before the first epoch."""
 
 from __future__ import annotations
 
@@ -18,20 +18,23 @@ from edgekit.card import InputSpec
 from edgekit.errors import InputError
 from edgekit.images import ArraySet, FileSet, ImageSet, Prepared, labelled_folder
 from edgekit.progress import progress_bar
+from edgekit.train import pixel_cache
+from edgekit.train.survey import copies_together
 
 # Photos are kept this much larger than the input, so that zooming in while training does not blur them.
 ROOM = 1.25
 MEMORY_SHARE = 0.6
+FINGERPRINT_BLOCK = 256
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class PixelSet:
-    """Images of one size with their classes, in memory.
+    """Images of one size with their classes.
 
     Attributes:
-        pixels: (N, side, side, 3) uint8, RGB.
+        pixels: (N, side, side, 3) uint8, RGB; those of files are mapped from the cache's disk, see `pixel_cache`.
         targets: (N,) int64 class indices.
         labels: Class names.
         skipped: One line per image that could not be read and is not among them.
@@ -47,7 +50,9 @@ class PixelSet:
 
     def fingerprint(self) -> str:
         """SHA-256 over pixels, classes and names: tells whether a resumed run sees the same data."""
-        digest = hashlib.sha256(self.pixels.numpy().tobytes())
+        digest = hashlib.sha256()
+        for block in torch.split(self.pixels, FINGERPRINT_BLOCK):
+            digest.update(block.numpy().tobytes())
         digest.update(self.targets.numpy().tobytes())
         digest.update("\n".join(self.labels).encode())
         return digest.hexdigest()
@@ -59,7 +64,7 @@ def for_training(images: ImageSet, spec: InputSpec, progress: bool = True) -> Pi
     Small images of one size (CIFAR-10) are kept unchanged; augmentation enlarges them in its one resampling.
 
     Raises:
-        InputError: No image can be read, a class has none left, or they do not fit into memory.
+        InputError: No image can be read, a class has none left, or they do not fit into memory or onto the disk.
     """
     if isinstance(images, ArraySet):
         height, width = images.pixels.shape[1:3]
@@ -75,6 +80,9 @@ def for_evaluation(images: ImageSet, spec: InputSpec, progress: bool = True) -> 
     Raises:
         InputError: As `for_training`.
     """
+    if isinstance(images, FileSet):
+        found = pixel_cache.prepare(images, spec, progress)
+        return _whole(images, torch.from_numpy(found.pixels), found.kept, found.skipped)
     count = len(images.names)
     _check_memory(count * spec.height * spec.width * 3)
     pixels = np.empty((count, spec.height, spec.width, 3), np.uint8)
@@ -83,12 +91,16 @@ def for_evaluation(images: ImageSet, spec: InputSpec, progress: bool = True) -> 
     for index, image in counted(prepared, "Reading images", count, progress):
         pixels[len(kept)] = image
         kept.append(index)
+    # The slice is contiguous and shares memory: skipped images cost only address space.
+    return _whole(images, torch.from_numpy(pixels[: len(kept)]), np.asarray(kept, np.int64), tuple(prepared.skipped))
+
+
+def _whole(images: ImageSet, pixels: Tensor, kept: NDArray[np.int64], skipped: tuple[str, ...]) -> PixelSet:
     targets = images.targets[kept]
     empty = [label for index, label in enumerate(images.labels) if not np.any(targets == index)]
-    if empty and prepared.skipped:
+    if empty and skipped:
         raise InputError(f"Every class must have a readable image, got none for {', '.join(empty[:5])}.")
-    # The slice is contiguous and shares memory: skipped images cost only address space.
-    return PixelSet(torch.from_numpy(pixels[: len(kept)]), _targets(targets), images.labels, tuple(prepared.skipped))
+    return PixelSet(pixels, _targets(targets), images.labels, skipped)
 
 
 def counted(
@@ -117,14 +129,15 @@ def normalizer(spec: InputSpec) -> Callable[[Tensor], Tensor]:
 def open_folder(folder: Path, val_fraction: float, seed: int) -> tuple[FileSet, FileSet]:
     """The training and the validation set of a user's folder.
 
-    `folder/train/<class>` and `folder/val/<class>` if both are there; otherwise `folder/<class>`, split per class.
+    `folder/train/<class>` and `folder/val/<class>` if both are there; otherwise `folder/<class>`, split per class with
+    copies of an image on one side.
 
     Raises:
         InputError: No folder, fewer than two classes, class sets that differ, or a class too small to be split.
     """
     train_folder, val_folder = folder / "train", folder / "val"
     if not (train_folder.is_dir() and val_folder.is_dir()):
-        return stratified_split(labelled_folder(folder), val_fraction, seed)
+        return copies_together(*stratified_split(labelled_folder(folder), val_fraction, seed))
     train_set, val_set = labelled_folder(train_folder), labelled_folder(val_folder)
     if differ := sorted(set(train_set.labels) ^ set(val_set.labels)):
         raise InputError(

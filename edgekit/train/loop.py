@@ -1,13 +1,14 @@
-"""The training loop: AdamW, one-cycle rates, one checkpoint per epoch.
+"""The training loop: AdamW, one-cycle rates, one checkpoint per epoch and where it is stopped.
 
-Everything random is seeded per epoch, never by what came before it. So a run that goes on from its last finished
-epoch needs no random state from the file, and ends with the same bits as an unbroken one (same thread count).
+Everything random is seeded per epoch, never by what came before it; the file of a run that was stopped within an epoch
+holds the states of its generators. So it ends with the same bits as an unbroken one (same thread count).
 """
 
 from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,10 +28,10 @@ from edgekit.train.checkpoint import Checkpoint
 from edgekit.train.data import PixelSet, for_evaluation, for_training, normalizer
 from edgekit.train.evaluate import predict
 from edgekit.train.options import Options
-from edgekit.train.resume import Epoch, Progressed, Restored, check_same_images, last_path, look, store
+from edgekit.train.resume import Epoch, Partial, Progressed, Restored, check_same_images, last_path, look, store
+from edgekit.train.schedule import set_rates
+from edgekit.train.stop import Stop
 from edgekit.train.weights import check_available, load_imagenet
-
-FIRST_RATE = 0.04
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Result:
 
 @dataclass
 class Run:
-    """A training run under way."""
+    """A training run under way; `partial` is where its next epoch goes on."""
 
     options: Options
     network: nn.Module
@@ -65,6 +66,7 @@ class Run:
     train_set: PixelSet
     val_set: PixelSet | None
     epochs: list[Epoch] = field(default_factory=list)
+    partial: Partial | None = None
 
     @property
     def batch(self) -> int:
@@ -92,7 +94,7 @@ def train(
         train_set: Labelled images.
         val_set: Scored after every epoch, if given.
         out: Where the finished checkpoint goes. While training, `<out stem>.last.pt` beside it holds the last
-            finished epoch; an interrupted run leaves it behind. None: nothing is written.
+            finished epoch or step; an interrupted run leaves it behind. None: nothing is written.
         resume: Go on from that file.
 
     Raises:
@@ -106,7 +108,7 @@ def train(
     pixels = for_training(train_set, options.spec)
     val_pixels = None if val_set is None else for_evaluation(val_set, options.spec)
     with torch.random.fork_rng(devices=[]):
-        run = _start(options, pixels, val_pixels, restored=resume)
+        run = start(options, pixels, val_pixels, restored=resume)
         last = None if out is None else last_path(out)
         if before is not None:
             _go_on(run, before)
@@ -119,7 +121,8 @@ def train(
     return Result(checkpoint, run.epochs, sum(epoch.seconds for epoch in run.epochs), skipped)
 
 
-def _start(options: Options, train_set: PixelSet, val_set: PixelSet | None, restored: bool) -> Run:
+def start(options: Options, train_set: PixelSet, val_set: PixelSet | None, restored: bool) -> Run:
+    """A run before its first step; `restored`: its weights will come from elsewhere."""
     torch.manual_seed(options.seed)
     network = create(options.arch, classes=len(train_set.labels), width=options.width, stem_stride=options.stem_stride)
     if options.weights == "imagenet" and not restored:
@@ -163,32 +166,40 @@ def _go_on(run: Run, before: Restored) -> None:
     run.network.load_state_dict(before.state)
     run.optimizer.load_state_dict(before.optimizer)
     run.epochs.extend(before.epochs)
-    console.print(f"Going on after epoch {len(run.epochs)} of {run.options.epochs}")
+    run.partial = before.partial
+    steps = f" and {before.partial.steps} of {run.steps} steps" if before.partial else ""
+    console.print(f"Going on after epoch {len(run.epochs)} of {run.options.epochs}{steps}")
 
 
 def _all_epochs(run: Run, last: Path | None) -> None:
     total = run.options.epochs
     fingerprint = run.train_set.fingerprint() if last else ""
+
+    def save() -> None:
+        if last:
+            progressed = Progressed(run.options, run.optimizer, run.epochs, fingerprint, run.partial)
+            store(last, as_checkpoint(run), progressed)
+
     try:
-        with _training_bar() as bar:
-            task = bar.add_task(
-                f"Epoch {len(run.epochs) + 1}/{total}",
-                total=total * run.steps * run.batch,
-                completed=len(run.epochs) * run.steps * run.batch,
-                loss="",
-                accuracy="",
-                rate="",
-            )
+        with Stop() as stop, _training_bar() as bar:
+            task = bar.add_task("", total=total * run.steps * run.batch, loss="", accuracy="", rate="")
             while len(run.epochs) < total:
-                epoch = _one_epoch(run, bar, task)
-                run.epochs.append(epoch)
-                if last:
-                    store(last, as_checkpoint(run), Progressed(run.options, run.optimizer, run.epochs, fingerprint))
-                bar.console.print(f"Epoch {len(run.epochs)}/{total}: {epoch}")
-                bar.update(task, description=f"Epoch {min(len(run.epochs) + 1, total)}/{total}")
+                done = len(run.epochs) * run.steps * run.batch + (run.partial.seen if run.partial else 0)
+                bar.update(task, description=f"Epoch {len(run.epochs) + 1}/{total}", completed=done)
+                epoch = _one_epoch(run, bar, task, stop)
+                if epoch is not None:
+                    run.epochs.append(epoch)
+                    bar.console.print(f"Epoch {len(run.epochs)}/{total}: {epoch}")
+                save()
+                if stop.is_wanted:
+                    stop.obey()
     except KeyboardInterrupt:
-        if last and run.epochs:
-            console.print(f"Epoch {len(run.epochs)} of {total} is saved in {last}. Same command with --resume goes on.")
+        if last and last.exists():
+            steps = f" and {run.partial.steps} of {run.steps} steps" if run.partial else ""
+            console.print(
+                f"Epoch {len(run.epochs)} of {total}{steps} is saved in {last}. Same command with --resume goes on.",
+                soft_wrap=True,
+            )
         raise
 
 
@@ -207,39 +218,55 @@ def _training_bar() -> Progress:
     )
 
 
-def _one_epoch(run: Run, bar: Progress, task: TaskID) -> Epoch:
-    index = len(run.epochs)
+def _one_epoch(run: Run, bar: Progress, task: TaskID, stop: Stop) -> Epoch | None:
+    """What it gave; None if it was stopped, and `run.partial` says where."""
+    index, before = len(run.epochs), run.partial
     generator = torch.Generator().manual_seed(_epoch_seed(run.options.seed, index))
     torch.manual_seed(_epoch_seed(run.options.seed, index))  # dropout draws from the global generator
     normalize = normalizer(run.options.spec)
     _training_mode(run)
     order = torch.randperm(len(run.train_set), generator=generator)[: run.steps * run.batch]
-    started, seen, correct, loss_sum = time.perf_counter(), 0, 0, 0.0
-    size = (run.options.size, run.options.size)
-    for step, chosen in enumerate(torch.split(order, run.batch)):
-        _set_rates(run, index * run.steps + step)
-        varied = augment(run.train_set.pixels[chosen], size, run.options.augmentation, generator)
-        images = normalize(varied).contiguous(memory_format=torch.channels_last)
-        loss, hits = _one_step(run, images, run.train_set.targets[chosen])
+    started, done, seen, correct, loss_sum = time.perf_counter(), 0, 0, 0, 0.0
+    if before is not None:
+        generator.set_state(before.generator)
+        torch.set_rng_state(before.random)
+        started -= before.seconds
+        done, seen, correct, loss_sum = before.steps, before.seen, before.correct, before.loss_sum
+    for step, chosen in enumerate(torch.split(order, run.batch)[done:], done):
+        set_rates(run.optimizer, run.options.warmup, (index * run.steps + step) / (run.steps * run.options.epochs))
+        images = varied_batch(run, chosen, normalize, generator)
+        loss, hits = one_step(run, images, run.train_set.targets[chosen])
         if not math.isfinite(loss):
             raise InputError(
                 f"The loss must stay finite, got {loss} in step {step + 1} of epoch {index + 1}.",
                 "Use a lower --lr.",
             )
         seen, correct, loss_sum = seen + len(chosen), correct + hits, loss_sum + loss * len(chosen)
+        seconds = time.perf_counter() - started
         bar.update(
             task,
             advance=len(chosen),
             loss=f"loss {loss_sum / seen:.3f}",
             accuracy=f"accuracy {100 * correct / seen:.1f} %",
-            rate=f"{seen / (time.perf_counter() - started):.0f} images/s",
+            rate=f"{seen / seconds:.0f} images/s",
         )
+        if stop.is_wanted:
+            states = (generator.get_state(), torch.get_rng_state())
+            run.partial = Partial(step + 1, seen, correct, loss_sum, seconds, *states)
+            return None
+    run.partial = None
     validation = _validate(run)
-    seconds = time.perf_counter() - started
-    return Epoch(loss_sum / seen, correct / seen, validation, seen, seconds)
+    return Epoch(loss_sum / seen, correct / seen, validation, seen, time.perf_counter() - started)
 
 
-def _one_step(run: Run, images: Tensor, targets: Tensor) -> tuple[float, int]:
+def varied_batch(run: Run, chosen: Tensor, normalize: Callable[[Tensor], Tensor], generator: torch.Generator) -> Tensor:
+    """The chosen images as the network takes them, each varied."""
+    size = (run.options.size, run.options.size)
+    varied = augment(run.train_set.pixels[chosen], size, run.options.augmentation, generator)
+    return normalize(varied).contiguous(memory_format=torch.channels_last)
+
+
+def one_step(run: Run, images: Tensor, targets: Tensor) -> tuple[float, int]:
     """Loss before the step, and how many images it had right."""
     logits = run.network(images)
     loss = F.cross_entropy(logits, targets, label_smoothing=run.options.smoothing)
@@ -247,17 +274,6 @@ def _one_step(run: Run, images: Tensor, targets: Tensor) -> tuple[float, int]:
     torch.autograd.backward(loss)
     run.optimizer.step()
     return loss.item(), int((logits.argmax(1) == targets).sum())
-
-
-def _set_rates(run: Run, step: int) -> None:
-    """One cycle: up along a cosine during warm-up, then down to zero along a longer one."""
-    done, warmup = step / (run.steps * run.options.epochs), run.options.warmup
-    if done < warmup:
-        share = FIRST_RATE + (1.0 - FIRST_RATE) * 0.5 * (1.0 - math.cos(math.pi * done / warmup))
-    else:
-        share = 0.5 * (1.0 + math.cos(math.pi * (done - warmup) / (1.0 - warmup)))
-    for group in run.optimizer.param_groups:
-        group["lr"] = group["peak"] * share
 
 
 def _training_mode(run: Run) -> None:

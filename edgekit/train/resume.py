@@ -45,6 +45,29 @@ class Epoch:
 
 
 @dataclass(frozen=True)
+class Partial:
+    """An epoch that was stopped between two steps.
+
+    Attributes:
+        steps: How many are done.
+        seen: Images trained on.
+        correct: How many of them were right.
+        loss_sum: Of their losses.
+        seconds: Spent on it.
+        generator: State of the epoch's generator, uint8.
+        random: Of torch's global one, uint8.
+    """
+
+    steps: int
+    seen: int
+    correct: int
+    loss_sum: float
+    seconds: float
+    generator: Tensor
+    random: Tensor
+
+
+@dataclass(frozen=True)
 class Progressed:
     """What goes into the file beside the weights."""
 
@@ -52,6 +75,7 @@ class Progressed:
     optimizer: torch.optim.Optimizer
     epochs: list[Epoch]
     fingerprint: str
+    partial: Partial | None
 
 
 @dataclass(frozen=True)
@@ -63,6 +87,7 @@ class Restored:
     optimizer: dict[str, Any]
     epochs: list[Epoch]
     fingerprint: str
+    partial: Partial | None
 
 
 def last_path(out: str | Path) -> Path:
@@ -72,7 +97,7 @@ def last_path(out: str | Path) -> Path:
 
 
 def store(path: Path, checkpoint: Checkpoint, progressed: Progressed) -> None:
-    """Write the state after an epoch; the file is whole at any moment.
+    """Write the state after an epoch or a step; the file is whole at any moment.
 
     Raises:
         InputError: The disk is full or the folder is gone.
@@ -82,6 +107,7 @@ def store(path: Path, checkpoint: Checkpoint, progressed: Progressed) -> None:
         "optimizer": progressed.optimizer.state_dict(),
         "epochs": to_plain(progressed.epochs),
         "data": progressed.fingerprint,
+        "partial": vars(progressed.partial) if progressed.partial else None,
     }
     checkpoints.save(path, replace(checkpoint, resume=resume))
 
@@ -132,6 +158,7 @@ def restore(path: Path, options: Options) -> Restored:
         before = from_plain(Options, resume["options"], "options")
         epochs = [from_plain(Epoch, item, "epochs") for item in resume["epochs"]]
         optimizer, data = resume["optimizer"], resume["data"]
+        partial = Partial(**resume["partial"]) if resume["partial"] else None
     except (KeyError, TypeError) as error:
         raise InputError(f"{path} must hold a run's state, got one without {error}.", ANEW) from error
     if differences := before.differences(options):
@@ -139,7 +166,7 @@ def restore(path: Path, options: Options) -> Restored:
             f"--resume must continue with the same options, got {'; '.join(differences)}.",
             f"Repeat the first command, or delete {path} to start anew.",
         )
-    return Restored(checkpoint.state, checkpoint.labels, optimizer, epochs, data)
+    return Restored(checkpoint.state, checkpoint.labels, optimizer, epochs, data, partial)
 
 
 def check_same_images(before: Restored, train_set: PixelSet) -> None:

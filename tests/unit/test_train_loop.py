@@ -1,6 +1,7 @@
 """The loop: it learns, it repeats bit for bit, and it goes on after an interruption as if there had been none."""
 
 import math
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +19,8 @@ from edgekit.train.loop import train
 from edgekit.train.options import Options
 from edgekit.train.recipes import LEAST_STEPS, SCRATCH, TRANSFER, for_folder
 from edgekit.train.resume import last_path
+from edgekit.train.schedule import set_rates
+from edgekit.train.stop import Stop
 
 TINY = Options(width=0.25, size=32, stem_stride=1, epochs=3, batch=30, lr=5e-3, head_lr=5e-3, dropout=0.2)
 
@@ -60,7 +63,7 @@ def test_the_global_random_state_is_left_alone(images):
 def interrupt_after(epochs, monkeypatch):
     """Ctrl-C in the middle of the epoch after `epochs`."""
     steps = 0
-    one_step = loop._one_step
+    one_step = loop.one_step
 
     def step(run, *arguments):
         nonlocal steps
@@ -69,7 +72,7 @@ def interrupt_after(epochs, monkeypatch):
             raise KeyboardInterrupt
         return one_step(run, *arguments)
 
-    monkeypatch.setattr(loop, "_one_step", step)
+    monkeypatch.setattr(loop, "one_step", step)
 
 
 @pytest.mark.parametrize("epochs", [1, 2])
@@ -87,6 +90,46 @@ def test_a_resumed_run_ends_with_the_bits_of_an_unbroken_one(images, unbroken, t
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.pt"]
     assert same(checkpoints.load(out).state, unbroken.checkpoint.state)
     assert checkpoints.load(out).resume is None
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("at", [2, 8])
+def test_a_signal_waits_for_the_step_and_the_run_goes_on_from_it(images, unbroken, tmp_path, monkeypatch, number, at):
+    """A real signal, in the first epoch and in the last step of the second; the loss curve and the bits are the same."""
+    out, steps, one_step = tmp_path / "model.pt", [], loop.one_step
+
+    def step(run, *arguments):
+        steps.append(run.steps)
+        if len(steps) == at:
+            signal.raise_signal(number)
+        return one_step(run, *arguments)
+
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(loop, "one_step", step)
+            with pytest.raises(KeyboardInterrupt):
+                train(TINY, images, out=out)
+        assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    partial = checkpoints.load(last_path(out)).resume["partial"]
+    assert steps[0] == 4 and len(steps) == at
+    assert partial["steps"] == (at - 1) % 4 + 1
+    torch.rand(7)
+    result = train(TINY, images, out=out, resume=True)
+    assert same(result.checkpoint.state, unbroken.checkpoint.state)
+    assert [epoch.loss for epoch in result.epochs] == [epoch.loss for epoch in unbroken.epochs]
+    assert [epoch.accuracy for epoch in result.epochs] == [epoch.accuracy for epoch in unbroken.epochs]
+
+
+def test_a_second_signal_acts_at_once():
+    with pytest.raises(KeyboardInterrupt), Stop() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop.is_wanted
+        signal.raise_signal(signal.SIGINT)
+        pytest.fail("the second one must act")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_interrupted_before_the_first_epoch_leaves_nothing(images, tmp_path, monkeypatch):
@@ -175,11 +218,11 @@ def test_frozen_blocks_keep_weights_and_statistics(images):
 
 
 def test_rates_rise_and_then_fall_to_nothing(images):
-    run = loop._start(replace(TINY, epochs=10), for_evaluation(images, InputSpec(32, 32), False), None, False)
+    run = loop.start(replace(TINY, epochs=10), for_evaluation(images, InputSpec(32, 32), False), None, False)
     total = run.steps * 10
     rates = []
     for step in range(total):
-        loop._set_rates(run, step)
+        set_rates(run.optimizer, TINY.warmup, step / total)
         rates.append(run.optimizer.param_groups[0]["lr"])
     top = rates.index(max(rates))
     assert max(rates) == pytest.approx(TINY.lr)

@@ -1,0 +1,159 @@
+"""Prepared images on disk: decoded once, by all cores, and mapped; memory holds of them what the system can spare.
+
+One folder for each set of files and size, `<cache>/pixels/<key>/`, complete by name: pixels.npy (N, H, W, 3) uint8 RGB,
+and what.json. Runs over the same files share it, at the same time and later.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.card import InputSpec, to_plain
+from edgekit.errors import InputError
+from edgekit.images import FileSet
+from edgekit.preprocess import Image, crop_and_resize
+from edgekit.progress import progress_bar
+from edgekit.train.fetch import cache_folder
+
+# Part of the key: another way to prepare images makes others.
+VERSION = 1
+MOST_BYTES = 20 * 10**9
+# Decoded at once: enough for all cores, and few enough to forget.
+CHUNK = 64
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """What a set of files holds.
+
+    Attributes:
+        pixels: (N, H, W, 3) uint8 RGB, mapped; changes to it stay in memory.
+        kept: Indices of the N images in the set.
+        skipped: One line per image that could not be read.
+    """
+
+    pixels: NDArray[np.uint8]
+    kept: NDArray[np.int64]
+    skipped: tuple[str, ...]
+
+
+def prepare(images: FileSet, spec: InputSpec, progress: bool = True) -> Pixels:
+    """The images cropped and resized as `edgekit.preprocess` does it.
+
+    Args:
+        images: Files.
+        spec: Size and crop.
+        progress: Show a bar.
+
+    Raises:
+        InputError: None can be read, or the cache's disk has no room.
+    """
+    folder = cache_folder() / "pixels" / _key(images, spec)
+    if not folder.is_dir():
+        _make(folder, images, spec, progress)
+    os.utime(folder)
+    what = json.loads((folder / "what.json").read_text(encoding="utf-8"))
+    pixels = np.load(folder / "pixels.npy", mmap_mode="c")[: len(what["kept"])]
+    _forget_oldest(folder)
+    return Pixels(pixels, np.asarray(what["kept"], np.int64), tuple(what["skipped"]))
+
+
+def _key(images: FileSet, spec: InputSpec) -> str:
+    """Of names, sizes and times of change: reading all files would cost as much as decoding them."""
+    digest = hashlib.sha256(json.dumps([VERSION, to_plain(spec)], sort_keys=True).encode())
+    for path in images.paths:
+        try:
+            found = path.stat()
+            digest.update(f"{path.absolute()}\0{found.st_size}\0{found.st_mtime_ns}\n".encode(errors="surrogateescape"))
+        except OSError:
+            digest.update(f"{path.absolute()}\0gone\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()[:32]
+
+
+def _make(folder: Path, images: FileSet, spec: InputSpec, progress: bool) -> None:
+    count = len(images.paths)
+    _check_room(folder.parent, count * spec.height * spec.width * 3)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".part-", ignore_cleanup_errors=True) as name:
+        part = Path(name) / "whole"
+        part.mkdir()
+        pixels = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
+            part / "pixels.npy", mode="w+", dtype=np.uint8, shape=(count, spec.height, spec.width, 3)
+        )
+        kept: list[int] = []
+        skipped: list[str] = []
+        for index, found in _decoded(images, spec, progress):
+            if isinstance(found, str):
+                skipped.append(found)
+                continue
+            pixels[len(kept)] = found
+            kept.append(index)
+        if not kept:
+            first = f" (the first: {skipped[0].rstrip('.')})" if skipped else ""
+            raise InputError(f"At least one image must be readable, got none of {count}{first}.")
+        pixels.flush()
+        del pixels
+        what = {"kept": kept, "skipped": skipped}
+        (part / "what.json").write_text(json.dumps(what), encoding="utf-8")
+        try:
+            part.rename(folder)
+        except OSError:
+            # Another run over the same files was quicker.
+            if not folder.is_dir():
+                raise
+
+
+def _decoded(images: FileSet, spec: InputSpec, progress: bool) -> Iterator[tuple[int, Image | str]]:
+    """Each image, or why there is none, in order; OpenCV decodes without holding the interpreter."""
+
+    def one(index: int) -> Image | str:
+        try:
+            return crop_and_resize(images.image(index), spec)
+        except InputError as error:
+            return error.message
+
+    count = len(images.paths)
+    with ThreadPoolExecutor(os.cpu_count()) as pool, progress_bar(unit="images") as bar:
+        task = bar.add_task("Reading images", total=count, visible=progress)
+        for start in range(0, count, CHUNK):
+            indices: Sequence[int] = range(start, min(start + CHUNK, count))
+            yield from zip(indices, pool.map(one, indices), strict=True)
+            bar.update(task, advance=len(indices))
+
+
+def _check_room(folder: Path, needed: int) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise InputError(
+            f"The cache {folder} must be writable, got: {error.strerror}.", "Set EDGEKIT_CACHE."
+        ) from error
+    if free < needed:
+        raise InputError(
+            f"The prepared images must fit into {folder}, got {needed / 2**30:.1f} GiB of images and "
+            f"{free / 2**30:.1f} GiB of room.",
+            "Use a smaller --size, or set EDGEKIT_CACHE to a folder on another disk.",
+        )
+
+
+def _forget_oldest(used: Path) -> None:
+    """Keep the cache below MOST_BYTES, but for what is in use here."""
+    others = [path for path in used.parent.iterdir() if path != used and not path.name.startswith(".")]
+    sizes = {path: sum(file.stat().st_size for file in path.glob("*")) for path in others}
+    for path in sorted(others, key=lambda path: path.stat().st_mtime):
+        if sum(sizes.values()) + sum(file.stat().st_size for file in used.glob("*")) <= MOST_BYTES:
+            return
+        # Whoever has it mapped keeps it until he ends.
+        shutil.rmtree(path, ignore_errors=True)
+        del sizes[path]

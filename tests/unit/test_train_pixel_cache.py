@@ -1,0 +1,132 @@
+"""Prepared images on disk: the same pixels, made once, shared, and no burden on memory."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from support.photos import write_folder
+
+from edgekit.card import InputSpec
+from edgekit.errors import InputError
+from edgekit.images import Prepared, labelled_folder
+from edgekit.train import pixel_cache
+
+SPEC = InputSpec(32, 32)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("EDGEKIT_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "pixels"
+
+
+@pytest.fixture
+def images(tmp_path):
+    return labelled_folder(write_folder(tmp_path / "photos", per_class=30, seed=4))
+
+
+def test_the_pixels_are_those_of_the_plain_preparation(images):
+    found = pixel_cache.prepare(images, SPEC, False)
+    assert np.array_equal(found.pixels, np.stack([image for _, image in Prepared(images, SPEC)]))
+    assert found.kept.tolist() == list(range(90))
+
+
+def test_files_are_decoded_once_for_each_size(images, monkeypatch):
+    first = pixel_cache.prepare(images, SPEC, False)
+    monkeypatch.setattr(pixel_cache, "crop_and_resize", lambda *words: pytest.fail("decoded again"))
+    assert np.array_equal(pixel_cache.prepare(images, SPEC, False).pixels, first.pixels)
+    with pytest.raises(BaseException, match="decoded again"):
+        pixel_cache.prepare(images, replace(SPEC, height=64, width=64), False)
+
+
+def test_a_file_that_changed_is_decoded_again(images):
+    before = pixel_cache.prepare(images, SPEC, False)
+    cv2.imwrite(str(images.paths[5]), np.full((40, 40, 3), 200, np.uint8))
+    after = pixel_cache.prepare(images, SPEC, False)
+    assert not np.array_equal(before.pixels[5], after.pixels[5])
+    assert (after.pixels[5] == 200).all()
+    assert np.array_equal(before.pixels[6:], after.pixels[6:])
+
+
+def test_unreadable_files_are_left_out_and_named_the_second_time_too(images):
+    images.paths[3].write_bytes(b"")
+    for _ in range(2):
+        found = pixel_cache.prepare(images, SPEC, False)
+        assert found.kept.tolist() == [*range(3), *range(4, 90)]
+        assert len(found.skipped) == 1 and "got 0 bytes" in found.skipped[0]
+
+
+def test_two_runs_at_once_make_one_cache(images, cache):
+    found = []
+    runs = [threading.Thread(target=lambda: found.append(pixel_cache.prepare(images, SPEC, False))) for _ in range(2)]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join()
+    assert np.array_equal(found[0].pixels, found[1].pixels)
+    assert len(list(cache.iterdir())) == 1
+
+
+def test_changes_stay_in_memory(images):
+    pixel_cache.prepare(images, SPEC, False).pixels[:] = 0
+    assert pixel_cache.prepare(images, SPEC, False).pixels.any()
+
+
+def test_the_oldest_is_forgotten(images, cache, monkeypatch):
+    sizes = [replace(SPEC, height=size, width=size) for size in (32, 64, 96)]
+    for number, spec in enumerate(sizes[:2]):
+        pixel_cache.prepare(images, spec, False)
+        for folder in cache.iterdir():
+            os.utime(folder, (number, number))
+    # Room for the second and the third, not for the first as well.
+    monkeypatch.setattr(pixel_cache, "MOST_BYTES", 90 * 3 * (64**2 + 96**2) + 5000)
+    pixel_cache.prepare(images, sizes[2], False)
+    kept = {np.load(folder / "pixels.npy", mmap_mode="r").shape[1] for folder in cache.iterdir()}
+    assert kept == {64, 96} or kept == {32, 96}
+
+
+def test_a_disk_without_room_is_told_before_anything_is_read(images, monkeypatch):
+    usage = type("Usage", (), {"free": 1000})
+    monkeypatch.setattr(pixel_cache.shutil, "disk_usage", lambda folder: usage)
+    with pytest.raises(InputError, match="EDGEKIT_CACHE"):
+        pixel_cache.prepare(images, SPEC, False)
+
+
+MEASURE = """
+import json, sys
+from pathlib import Path
+from edgekit.card import InputSpec
+from edgekit.images import labelled_folder
+from edgekit.train.data import for_training
+
+def anonymous():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1024
+
+images = labelled_folder(sys.argv[1])
+before = anonymous()
+pixels = for_training(images, InputSpec(160, 160), progress=False)
+fingerprint = pixels.fingerprint()
+print(json.dumps([len(pixels), anonymous() - before, pixels.pixels.numel() / 2**20]))
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="needs /proc")
+def test_memory_does_not_grow_with_the_images(tmp_path):
+    folder = tmp_path / "many"
+    picture = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8))[1].tobytes()
+    for kind in ("a", "b"):
+        (folder / kind).mkdir(parents=True)
+        for number in range(1000):
+            (folder / kind / f"{number}.jpg").write_bytes(picture)
+    done = subprocess.run([sys.executable, "-c", MEASURE, str(folder)], capture_output=True, text=True, timeout=120)
+    count, grown, megabytes = json.loads(done.stdout)
+    assert count == 2000 and megabytes > 200
+    # What threads and decoders hold, whatever the number of images.
+    assert grown < 60

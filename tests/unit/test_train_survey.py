@@ -1,0 +1,121 @@
+"""What `edgekit train --dry-run` says of images, and images that are in both sets."""
+
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+from support.photos import CLASSES, write_folder
+
+from edgekit.cli import run
+from edgekit.errors import InputError
+from edgekit.images import labelled_folder
+from edgekit.train.data import for_training, open_folder
+from edgekit.train.dry_run import images_per_second
+from edgekit.train.loop import train
+from edgekit.train.options import Options
+from edgekit.train.survey import check_leaked, copies_together, leaked, survey
+
+SMALL = ["--size", "32", "--stem-stride", "1", "--width", "0.25", "--weights", "none", "--batch", "16"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """train/ and val/ of different pictures."""
+    write_folder(tmp_path / "data" / "train", per_class=10, seed=1)
+    write_folder(tmp_path / "data" / "val", per_class=4, seed=2)
+    return tmp_path / "data"
+
+
+def plant_leak(folder):
+    """Two training images in validation, one of them in another class."""
+    shutil.copy(folder / "train" / "blobs" / "000.png", folder / "val" / "blobs" / "new.png")
+    shutil.copy(folder / "train" / "stripes" / "003.png", folder / "val" / "gradients" / "other.png")
+
+
+def test_a_survey_counts_what_was_planted(folder):
+    train_folder = folder / "train"
+    (train_folder / "blobs" / "000.png").write_bytes(b"no image")
+    shutil.copy(train_folder / "stripes" / "001.png", train_folder / "stripes" / "copy.png")
+    cv2.imwrite(str(train_folder / "stripes" / "large.png"), np.zeros((3000, 2100, 3), np.uint8))
+    cv2.imwrite(str(train_folder / "stripes" / "flat.png"), np.zeros((20, 900, 3), np.uint8))
+    found = survey(labelled_folder(train_folder), "Reading")
+    assert found.counts == {"blobs": 10, "gradients": 10, "stripes": 13}
+    assert len(found.unreadable) == 1 and "000.png" in found.unreadable[0]
+    assert found.copies == 1
+    assert sum(found.sizes.values()) == 32
+    assert found.sizes[0] == 1 and found.sizes[32] == 1
+
+
+def test_images_in_both_sets_are_found_by_content(folder):
+    train_set, val_set = open_folder(folder, 0.2, 0)
+    assert leaked(train_set, val_set) == []
+    check_leaked(train_set, val_set)
+    plant_leak(folder)
+    train_set, val_set = open_folder(folder, 0.2, 0)
+    pairs = {(train.rpartition("/train/")[2], val.rpartition("/val/")[2]) for train, val in leaked(train_set, val_set)}
+    assert pairs == {("blobs/000.png", "blobs/new.png"), ("stripes/003.png", "gradients/other.png")}
+    with pytest.raises(InputError, match="got 2 that are in both"):
+        check_leaked(train_set, val_set)
+
+
+def test_leakage_is_refused_unless_allowed(folder, tmp_path, capsys):
+    plant_leak(folder)
+    out = tmp_path / "model.pt"
+    words = ["train", str(folder), "--out", str(out), *SMALL, "--epochs", "1"]
+    assert run(words) == 2
+    assert "in both" in capsys.readouterr().err
+    assert not out.exists()
+    assert run([*words, "--allow-leakage"]) == 0
+    assert out.exists()
+
+
+def test_a_split_of_ours_keeps_copies_on_one_side(tmp_path):
+    folder = write_folder(tmp_path / "photos", per_class=20, seed=3)
+    for number in range(20):
+        shutil.copy(folder / "blobs" / f"{number:03}.png", folder / "blobs" / f"copy{number}.png")
+    train_set, val_set = open_folder(folder, 0.2, 0)
+    assert leaked(train_set, val_set) == []
+    assert len(train_set.paths) + len(val_set.paths) == 80
+    assert sorted((*train_set.paths, *val_set.paths)) == sorted(labelled_folder(folder).paths)
+    for images in (train_set, val_set):
+        assert [path.parent.name for path in images.paths] == [images.labels[target] for target in images.targets]
+    assert for_training(train_set, Options(size=32).spec).labels == CLASSES
+
+
+def test_a_class_of_copies_alone_is_refused(tmp_path):
+    folder = write_folder(tmp_path / "photos", per_class=6, seed=3)
+    for path in (folder / "blobs").iterdir():
+        shutil.copy(folder / "stripes" / "000.png", path)
+    with pytest.raises(InputError, match="only copies of blobs"):
+        open_folder(folder, 0.3, 0)
+
+
+def test_a_split_without_copies_is_left_as_it_is(folder):
+    train_set, val_set = open_folder(folder, 0.2, 0)
+    assert copies_together(train_set, val_set) == (train_set, val_set)
+
+
+def test_a_dry_run_says_what_there_is_and_writes_nothing(folder, tmp_path, capsys):
+    (folder / "val" / "blobs" / "000.png").write_bytes(b"")
+    for path in sorted((folder / "train" / "gradients").iterdir())[1:]:
+        path.unlink()
+    out = tmp_path / "model.pt"
+    words = ["train", str(folder), "--out", str(out), *SMALL, "--dry-run"]
+    assert run(words) == 0
+    said = capsys.readouterr().err
+    assert "gradients" in said and "Uneven: gradients" in said
+    assert "Unreadable:" in said and "got 0 bytes" in said
+    assert "images/s on this machine" in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
+    plant_leak(folder)
+    assert run(words) == 2
+    assert "In both:" in capsys.readouterr().err
+    assert run([*words, "--allow-leakage"]) == 0
+
+
+def test_the_estimate_is_that_of_a_run(photos):
+    options = Options(size=32, stem_stride=1, width=0.25, batch=16, epochs=3)
+    result = train(options, labelled_folder(photos))
+    # The machine is shared: within a factor of four.
+    assert 0.25 < images_per_second(options, 3) / result.images_per_second < 4.0
