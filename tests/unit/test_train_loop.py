@@ -95,7 +95,7 @@ def test_a_resumed_run_ends_with_the_bits_of_an_unbroken_one(images, unbroken, t
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("at", [2, 8])
 def test_a_signal_waits_for_the_step_and_the_run_goes_on_from_it(images, unbroken, tmp_path, monkeypatch, number, at):
-    """A real signal, in the first epoch and in the last step of the second; the loss curve and the bits are the same."""
+    """A real signal, in the first epoch and in the last step of the second: the same loss curve, the same bits."""
     out, steps, one_step = tmp_path / "model.pt", [], loop.one_step
 
     def step(run, *arguments):
