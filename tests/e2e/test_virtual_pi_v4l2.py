@@ -15,7 +15,7 @@ from edgekit_deploy.fleet.push import push_to
 from edgekit_deploy.fleet.session import Session, SshOptions
 
 pytestmark = [pytest.mark.pi_v4l2, pytest.mark.timeout(1500)]
-SECONDS = 120.0
+SECONDS = 240.0
 
 
 def quiet(host, text):
@@ -89,11 +89,11 @@ def test_systemd_runs_the_release_and_restarts_a_loop_that_hangs(machine, servic
     assert show(machine, "ActiveState") == "active"
     # It sees the camera, as a user of its own, and no network.
     until(lambda: " inferred" in machine.run(f"journalctl --unit {unit.NAME}"))
-    first = show(machine, "MainPID")
+    first, restarts = show(machine, "MainPID"), int(show(machine, "NRestarts"))
     assert machine.run(f"ps -o user= -p {first}").strip() not in ("pi", "root")
     assert "eth0" not in machine.run(f"sudo -n nsenter --target {first} --net ip link")
     machine.run(f"sudo -n kill -STOP {first}")
-    until(lambda: show(machine, "NRestarts") == "1" and show(machine, "ActiveState") == "active")
+    until(lambda: int(show(machine, "NRestarts")) > restarts and show(machine, "ActiveState") == "active")
     assert show(machine, "MainPID") != first
     assert "Watchdog timeout" in machine.run(f"journalctl --unit {unit.NAME}")
 
