@@ -10,10 +10,13 @@ import click
 from edgekit.errors import InputError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from edgekit.train.loop import Result
 
 LISTED = 5
 NAMED = 10
+WORST = 20
 
 
 @click.command()
@@ -56,7 +59,8 @@ def command(
     """Train MobileNetV1 or V2 on a folder of images.
 
     DATA_DIR holds one sub-folder per class (DATA_DIR/cat/1.jpg), or train/ and val/ that do. Everything runs on the
-    CPU. Each epoch is saved beside --out, so that an interrupted run can go on with --resume.
+    CPU. Each epoch is saved beside --out, so that an interrupted run can go on with --resume. `model.run.json` tells
+    what `model.pt` was trained with and on, and what each epoch gave.
 
     \b
     Examples:
@@ -74,6 +78,7 @@ def command(
     from edgekit.train.data import open_folder
     from edgekit.train.loop import train
     from edgekit.train.recipes import for_folder
+    from edgekit.train.record import write_record
     from edgekit.train.survey import check_leaked
 
     if out.suffix.lower() != ".pt":
@@ -104,12 +109,28 @@ def command(
     if not allow_leakage:
         check_leaked(train_set, val_set)
     result = train(options, train_set, val_set, out=out, resume=resume)
+    write_record(out, options, result)
     _summary(result, out)
 
 
 def _first_of(names: tuple[str, ...], count: int) -> str:
     more = f" and {len(names) - count} more" if len(names) > count else ""
     return ", ".join(names[:count]) + more
+
+
+def _class_table(result: Result) -> Table:
+    """The classes that validation knows least, worst first."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("class", "validation top-1", "images", "mostly taken for")
+    worst = sorted(result.classes.items(), key=lambda item: item[1].correct / max(1, item[1].images))
+    for name, found in worst[:WORST]:
+        share = f"{100 * found.correct / found.images:.1f} %" if found.images else "–"
+        table.add_row(escape(name), share, f"{found.images:,}", escape(found.mistaken_for))
+    if len(worst) > WORST:
+        table.caption = f"the {WORST} worst of {len(worst)} classes; all are in the .run.json"
+    return table
 
 
 def _summary(result: Result, out: Path) -> None:
@@ -121,6 +142,7 @@ def _summary(result: Result, out: Path) -> None:
             console.print(f"  {line}", markup=False, soft_wrap=True)
         if len(result.skipped) > LISTED:
             console.print(f"  and {len(result.skipped) - LISTED} more")
+    console.print(_class_table(result))
     last = result.epochs[-1]
     validation = "" if last.validation is None else f", validation top-1 {100 * last.validation:.2f} %"
     click.echo(f"{out}: {len(result.checkpoint.labels)} classes, {result.seconds:.0f} s of training{validation}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
@@ -9,6 +11,38 @@ from edgekit.card import InputSpec
 from edgekit.train.data import counted, normalizer
 
 BATCH = 100
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """How often a class was known.
+
+    Attributes:
+        correct: Images of it that were called by its name.
+        images: Of it.
+        mistaken_for: The class that it was most often taken for instead; "" if never.
+    """
+
+    correct: int
+    images: int
+    mistaken_for: str
+
+
+def by_class(logits: Tensor, targets: Tensor, labels: tuple[str, ...]) -> dict[str, ClassScore]:
+    """Top-1 of each class.
+
+    Args:
+        logits: (N, classes) float32.
+        targets: (N,) int64.
+        labels: Names of the classes.
+    """
+    answers, scores = logits.argmax(1), {}
+    for index, label in enumerate(labels):
+        found = torch.bincount(answers[targets == index], minlength=len(labels))
+        correct, images = int(found[index]), int(found.sum())
+        found[index] = 0
+        scores[label] = ClassScore(correct, images, labels[int(found.argmax())] if images > correct else "")
+    return scores
 
 
 @torch.inference_mode()

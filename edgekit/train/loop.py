@@ -26,10 +26,10 @@ from edgekit.train import checkpoint as checkpoints
 from edgekit.train.augment import augment
 from edgekit.train.checkpoint import Checkpoint
 from edgekit.train.data import PixelSet, for_evaluation, for_training, normalizer
-from edgekit.train.evaluate import predict
+from edgekit.train.evaluate import ClassScore, by_class, predict
+from edgekit.train.optimizer import adamw, set_rates
 from edgekit.train.options import Options
 from edgekit.train.resume import Epoch, Partial, Progressed, Restored, check_same_images, last_path, look, store
-from edgekit.train.schedule import set_rates
 from edgekit.train.stop import Stop
 from edgekit.train.weights import check_available, load_imagenet
 
@@ -43,12 +43,16 @@ class Result:
         epochs: What each epoch gave; after `--resume` those before it too.
         seconds: Wall-clock time of all epochs, reading the images not counted.
         skipped: One line per image that could not be read.
+        fingerprint: Of the training images; "" if nothing was written.
+        classes: Of the validation images at the end, by name; empty without any.
     """
 
     checkpoint: Checkpoint
     epochs: list[Epoch]
     seconds: float
     skipped: tuple[str, ...] = ()
+    fingerprint: str = ""
+    classes: dict[str, ClassScore] = field(default_factory=dict)
 
     @property
     def images_per_second(self) -> float:
@@ -58,7 +62,7 @@ class Result:
 
 @dataclass
 class Run:
-    """A training run under way; `partial` is where its next epoch goes on."""
+    """A training run under way; `partial` is where its next epoch goes on, `classes` the last validation."""
 
     options: Options
     network: nn.Module
@@ -67,6 +71,7 @@ class Run:
     val_set: PixelSet | None
     epochs: list[Epoch] = field(default_factory=list)
     partial: Partial | None = None
+    classes: dict[str, ClassScore] = field(default_factory=dict)
 
     @property
     def batch(self) -> int:
@@ -113,12 +118,15 @@ def train(
         if before is not None:
             _go_on(run, before)
         _all_epochs(run, last)
+        if not run.classes:  # all epochs were done before
+            _validate(run)
     checkpoint = as_checkpoint(run)
     if out is not None and last is not None:
         checkpoints.save(out, checkpoint)
         last.unlink(missing_ok=True)
     skipped = pixels.skipped + (val_pixels.skipped if val_pixels else ())
-    return Result(checkpoint, run.epochs, sum(epoch.seconds for epoch in run.epochs), skipped)
+    seconds = sum(epoch.seconds for epoch in run.epochs)
+    return Result(checkpoint, run.epochs, seconds, skipped, pixels.fingerprint() if out else "", run.classes)
 
 
 def start(options: Options, train_set: PixelSet, val_set: PixelSet | None, restored: bool) -> Run:
@@ -134,21 +142,7 @@ def start(options: Options, train_set: PixelSet, val_set: PixelSet | None, resto
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     for block in network.features[: options.freeze]:
         block.requires_grad_(False)
-    return Run(options, network, _optimizer(network, options), train_set, val_set)
-
-
-def _optimizer(network: nn.Module, options: Options) -> torch.optim.Optimizer:
-    """AdamW over three groups: the backbone's kernels, its normalizations (no decay), the classifier."""
-    named = [(name, value) for name, value in network.named_parameters() if value.requires_grad]
-    head = [value for name, value in named if name.startswith("classifier.")]
-    kernels = [value for name, value in named if not name.startswith("classifier.") and value.ndim > 1]
-    norms = [value for name, value in named if not name.startswith("classifier.") and value.ndim == 1]
-    groups = [
-        {"params": kernels, "peak": options.lr, "weight_decay": options.weight_decay},
-        {"params": norms, "peak": options.lr, "weight_decay": 0.0},
-        {"params": head, "peak": options.head_lr, "weight_decay": options.weight_decay},
-    ]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=0.0)
+    return Run(options, network, adamw(network, options), train_set, val_set)
 
 
 def _before(options: Options, out: str | Path | None, resume: bool) -> Restored | None:
@@ -288,7 +282,8 @@ def _validate(run: Run) -> float | None:
     if run.val_set is None:
         return None
     logits = predict(run.network, run.val_set.pixels, run.options.spec)
-    return float((logits.argmax(1) == run.val_set.targets).float().mean())
+    run.classes = by_class(logits, run.val_set.targets, run.train_set.labels)
+    return sum(found.correct for found in run.classes.values()) / len(run.val_set)
 
 
 def _epoch_seed(seed: int, epoch: int) -> int:

@@ -1,5 +1,7 @@
 """`edgekit train` as a user calls it."""
 
+import hashlib
+import json
 import os
 import shutil
 import signal
@@ -9,11 +11,14 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from support.photos import CLASSES, write_folder
 
 from edgekit.cli import run
 from edgekit.train import checkpoint as checkpoints
 from edgekit.train.command import _first_of
+from edgekit.train.data import for_evaluation, open_folder
+from edgekit.train.evaluate import predict
 
 SMALL = ["--weights", "none", "--width", "0.25", "--size", "32", "--stem-stride", "1", "--batch", "24"]
 
@@ -46,11 +51,34 @@ def test_a_folder_of_photos_becomes_a_checkpoint(photos, tmp_path, capsys):
     assert checkpoint.labels == CLASSES
     assert checkpoint.input.mean == (0.5, 0.5, 0.5)
     assert (checkpoint.input.height, checkpoint.stem_stride, checkpoint.architecture.width) == (32, 1, 0.25)
-    assert names(out.parent) == ["model.pt"]
+    assert names(out.parent) == ["model.pt", "model.run.json"]
     captured = capsys.readouterr()
     assert "validation top-1" in captured.out
     assert "96 images to train, 24 to validate" in captured.err
     assert "Classes: blobs, gradients, stripes\n" in captured.err
+
+
+def test_a_run_is_on_record(photos, tmp_path, capsys):
+    out = tmp_path / "model.pt"
+    assert train(photos, "--out", out, *SMALL, "--epochs", "3", "--seed", "5") == 0
+    record = json.loads((tmp_path / "model.run.json").read_text())
+    assert record["checkpoint"]["sha256"] == hashlib.sha256(out.read_bytes()).hexdigest()
+    assert (record["options"]["seed"], record["options"]["epochs"], len(record["epochs"])) == (5, 3, 3)
+    assert record["data"]["labels"] == list(CLASSES)
+    assert record["versions"]["torch"] == torch.__version__
+    # The table is of the network that was saved: counted here by the plain definition.
+    checkpoint = checkpoints.load(out)
+    _, val_set = open_folder(photos, 0.2, 5)
+    pixels = for_evaluation(val_set, checkpoint.input, progress=False)
+    answers = predict(checkpoint.network(), pixels.pixels, checkpoint.input).argmax(1)
+    for index, name in enumerate(CLASSES):
+        here = [int(answer) for answer, target in zip(answers, pixels.targets, strict=True) if target == index]
+        found = record["classes"][name]
+        assert (found["correct"], found["images"]) == (here.count(index), len(here))
+        others = [answer for answer in here if answer != index]
+        assert found["mistaken_for"] == "" if not others else found["mistaken_for"] != name
+    assert sum(found["correct"] for found in record["classes"].values()) / 24 == record["epochs"][-1]["validation"]
+    assert "mostly taken for" in capsys.readouterr().err
 
 
 def test_train_and_val_folders_are_used_as_they_are(photos, tmp_path, capsys):

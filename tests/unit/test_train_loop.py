@@ -16,10 +16,10 @@ from edgekit.train import loop
 from edgekit.train.data import for_evaluation
 from edgekit.train.evaluate import predict
 from edgekit.train.loop import train
+from edgekit.train.optimizer import set_rates
 from edgekit.train.options import Options
 from edgekit.train.recipes import LEAST_STEPS, SCRATCH, TRANSFER, for_folder
 from edgekit.train.resume import last_path
-from edgekit.train.schedule import set_rates
 from edgekit.train.stop import Stop
 
 TINY = Options(width=0.25, size=32, stem_stride=1, epochs=3, batch=30, lr=5e-3, head_lr=5e-3, dropout=0.2)

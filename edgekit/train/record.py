@@ -1,0 +1,72 @@
+"""`model.run.json` beside a checkpoint: what it was trained with, on what, and what each epoch gave."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from edgekit import __version__
+from edgekit.card import to_plain
+from edgekit.files import sha256, write_whole
+from edgekit.train.loop import Result
+from edgekit.train.options import Options
+
+FORMAT = 1
+
+
+def record_path(out: str | Path) -> Path:
+    """`model.run.json` for `model.pt`."""
+    out = Path(out)
+    return out.with_name(f"{out.stem}.run.json")
+
+
+def write_record(out: Path, options: Options, result: Result) -> Path:
+    """Write it, whole or not at all.
+
+    Args:
+        out: The finished checkpoint.
+        options: Of the run.
+        result: What it gave.
+
+    Returns:
+        Where it is.
+
+    Raises:
+        InputError: The folder cannot be written or the disk is full.
+    """
+    facts = {
+        "format": FORMAT,
+        "command": sys.argv,
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "checkpoint": {"file": out.name, "sha256": sha256(out)},
+        "options": to_plain(options),
+        "data": {"sha256": result.fingerprint, "labels": result.checkpoint.labels, "skipped": result.skipped},
+        "epochs": to_plain(result.epochs),
+        "seconds": result.seconds,
+        "classes": {name: to_plain(found) for name, found in result.classes.items()},
+        "machine": {"system": platform.platform(), "processor": platform.machine(), "threads": torch.get_num_threads()},
+        "versions": {"edgekit": __version__, "python": platform.python_version(), "torch": torch.__version__},
+        "git": _git(),
+    }
+    path = record_path(out)
+    write_whole(path, json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+    return path
+
+
+def _git() -> dict[str, Any] | None:
+    """Commit of the working folder, and whether something is changed there; None outside of git."""
+    try:
+        commit, changes = (
+            subprocess.run(["git", *words], capture_output=True, text=True, timeout=10, check=True).stdout.strip()  # noqa: S603, S607
+            for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"commit": commit, "is_changed": bool(changes)}
