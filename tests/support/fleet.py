@@ -152,7 +152,7 @@ class Sshd:
         self._process = subprocess.Popen([*sshd, "-D", "-f", f"{there}/sshd_config", "-E", f"{there}/log"])
         user = user or subprocess.check_output(["id", "-un"], text=True).strip()
         self.port, self.config = port, client_config(folder, port, user)
-        wait_for_ssh(self.config, 20, lambda: (folder / "log").read_text())
+        wait_for_ssh(self.config, 60, lambda: (folder / "log").read_text())
 
     def stop(self) -> None:
         """No more connections."""
@@ -196,13 +196,13 @@ def killed_push(bundle: Path, config: Path, root: Path | str, victim: str, step:
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as pusher:
         assert pusher.stdout is not None
         assert any(line.startswith(step) for line in pusher.stdout)
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while not (chosen := _victims(pusher.pid, root)[victim]):
             assert time.monotonic() < end, "the device's part must start"
         for process in chosen:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300
     while _agents(root):
         assert time.monotonic() < end, "what is left must end by itself"
         time.sleep(0.05)
