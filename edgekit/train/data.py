@@ -123,7 +123,7 @@ def normalizer(spec: InputSpec) -> Callable[[Tensor], Tensor]:
     mean, std = np.asarray(spec.mean, np.float64), np.asarray(spec.std, np.float64)
     gain = torch.from_numpy((1.0 / (255.0 * std)).astype(np.float32)).view(1, 3, 1, 1)
     offset = torch.from_numpy((-mean / std).astype(np.float32)).view(1, 3, 1, 1)
-    return lambda images: images * gain + offset
+    return lambda images: images * gain.to(images.device) + offset.to(images.device)
 
 
 def open_folder(folder: Path, val_fraction: float, seed: int) -> tuple[FileSet, FileSet]:

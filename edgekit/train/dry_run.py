@@ -8,11 +8,11 @@ import torch
 from rich.markup import escape
 from rich.table import Table
 
-from edgekit.images import FileSet
+from edgekit.images import ImageSet
 from edgekit.progress import console
-from edgekit.train.data import ROOM, PixelSet, normalizer
-from edgekit.train.loop import one_step, start, varied_batch
+from edgekit.train.data import ROOM, PixelSet
 from edgekit.train.options import Options
+from edgekit.train.run import begin_epoch, one_step, start
 from edgekit.train.survey import Survey, leaked, survey
 
 LISTED = 10
@@ -21,7 +21,7 @@ UNEVEN = 5.0
 WARM_UP, MEASURED = 2, 5
 
 
-def dry_run(options: Options, train_set: FileSet, val_set: FileSet) -> int:
+def dry_run(options: Options, train_set: ImageSet, val_set: ImageSet) -> int:
     """Look at all images, and print what there is to know; nothing is trained or written.
 
     Returns:
@@ -36,7 +36,7 @@ def dry_run(options: Options, train_set: FileSet, val_set: FileSet) -> int:
     for train, val in pairs[:LISTED]:
         console.print(f"In both: {val} is {train}", markup=False, soft_wrap=True)
     rate = images_per_second(options, len(train_set.labels))
-    seconds = options.epochs * len(train_set.paths) / rate
+    seconds = options.epochs * len(train_set.names) / rate
     console.print(f"About {_duration(seconds)} for {options.epochs} epochs ({rate:.0f} images/s on this machine).")
     return len(pairs)
 
@@ -51,11 +51,11 @@ def images_per_second(options: Options, classes: int) -> float:
         noise = PixelSet(pixels, targets, tuple(map(str, range(classes))))
         # Its weights do not change the time, and need not be fetched.
         run = start(options, noise, None, restored=True)
+        begin_epoch(run, 0)
         seconds = []
-        for _ in range(WARM_UP + MEASURED):
+        for step in range(WARM_UP + MEASURED):
             started = time.perf_counter()
-            images = varied_batch(run, torch.arange(options.batch), normalizer(options.spec), generator)
-            one_step(run, images, targets)
+            one_step(run, pixels, targets, 0, step)
             seconds.append(time.perf_counter() - started)
     return options.batch / sorted(seconds[WARM_UP:])[MEASURED // 2]
 

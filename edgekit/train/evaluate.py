@@ -28,30 +28,44 @@ class ClassScore:
     mistaken_for: str
 
 
-def by_class(logits: Tensor, targets: Tensor, labels: tuple[str, ...]) -> dict[str, ClassScore]:
+def confusion(logits: Tensor, targets: Tensor, classes: int) -> Tensor:
+    """(classes, classes) int64: how often each class (row) was called each (column)."""
+    return torch.bincount(targets * classes + logits.argmax(1), minlength=classes**2).view(classes, classes)
+
+
+def by_class(found: Tensor, labels: tuple[str, ...]) -> dict[str, ClassScore]:
     """Top-1 of each class.
 
     Args:
-        logits: (N, classes) float32.
-        targets: (N,) int64.
+        found: As `confusion` counts.
         labels: Names of the classes.
     """
-    answers, scores = logits.argmax(1), {}
+    scores = {}
     for index, label in enumerate(labels):
-        found = torch.bincount(answers[targets == index], minlength=len(labels))
-        correct, images = int(found[index]), int(found.sum())
-        found[index] = 0
-        scores[label] = ClassScore(correct, images, labels[int(found.argmax())] if images > correct else "")
+        row = found[index].clone()
+        correct, images = int(row[index]), int(row.sum())
+        row[index] = 0
+        scores[label] = ClassScore(correct, images, labels[int(row.argmax())] if images > correct else "")
     return scores
 
 
 @torch.inference_mode()
-def predict(network: nn.Module, pixels: Tensor, spec: InputSpec, progress: bool = False) -> Tensor:
-    """Logits (N, classes) float32 of prepared images (N, H, W, 3) uint8 RGB; leaves the network in evaluation mode."""
+def predict(
+    network: nn.Module, pixels: Tensor, spec: InputSpec, progress: bool = False, device: torch.device | None = None
+) -> Tensor:
+    """Logits (N, classes) float32, on the CPU, of prepared images (N, H, W, 3) uint8 RGB.
+
+    Args:
+        network: Is left in evaluation mode.
+        pixels: On the CPU.
+        spec: Normalization.
+        progress: Show a bar.
+        device: Where the network is; the CPU by default.
+    """
     network.eval()
     normalize = normalizer(spec)
     answers: list[Tensor] = []
     for batch in counted(torch.split(pixels, BATCH), "Evaluating", len(pixels), progress, size=len):
         # A permuted NHWC batch is channels-last as it is: nothing is copied.
-        answers.append(network(normalize(batch.permute(0, 3, 1, 2).float())))
+        answers.append(network(normalize(batch.to(device).permute(0, 3, 1, 2).float())).float().cpu())
     return torch.cat(answers)

@@ -1,37 +1,40 @@
-"""The training loop: AdamW, one-cycle rates, one checkpoint per epoch and where it is stopped.
+"""The training loop: one-cycle rates, one checkpoint per epoch and where it is stopped, the best one kept.
 
-Everything random is seeded per epoch, never by what came before it; the file of a run that was stopped within an epoch
-holds the states of its generators. So it ends with the same bits as an unbroken one (same thread count).
+Everything random is drawn anew for each step, so that a run that was stopped and goes on ends with the same bits as an
+unbroken one (same thread and process count).
 """
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 from edgekit.errors import InputError
 from edgekit.files import check_writable
 from edgekit.images import ImageSet
-from edgekit.models import create
 from edgekit.progress import console
 from edgekit.train import checkpoint as checkpoints
-from edgekit.train.augment import augment
+from edgekit.train import resume as resuming
+from edgekit.train.allocator import keep_memory
 from edgekit.train.checkpoint import Checkpoint
-from edgekit.train.data import PixelSet, for_evaluation, for_training, normalizer
-from edgekit.train.evaluate import ClassScore, by_class, predict
-from edgekit.train.optimizer import adamw, set_rates
+from edgekit.train.data import for_evaluation, for_training
+from edgekit.train.evaluate import ClassScore
+from edgekit.train.feed import batches, epoch_order, seed_of
+from edgekit.train.log import Log
+from edgekit.train.optimizer import set_rates
 from edgekit.train.options import Options
-from edgekit.train.resume import Epoch, Partial, Progressed, Restored, check_same_images, last_path, look, store
+from edgekit.train.resume import Epoch, Partial, best_path, check_same_images, last_path
+from edgekit.train.run import Run, as_checkpoint, begin_epoch, one_step, start, validate
 from edgekit.train.stop import Stop
-from edgekit.train.weights import check_available, load_imagenet
+from edgekit.train.tally import Tally
+from edgekit.train.weights import check_available
+from edgekit.train.world import World
+
+# Steps between two looks at what a GPU has computed: each look makes it wait.
+LOOK_EVERY = 16
 
 
 @dataclass(frozen=True)
@@ -59,29 +62,10 @@ class Result:
         """Mean rate over the epochs, validation included."""
         return sum(epoch.images for epoch in self.epochs) / max(self.seconds, 1e-9)
 
-
-@dataclass
-class Run:
-    """A training run under way; `partial` is where its next epoch goes on, `classes` the last validation."""
-
-    options: Options
-    network: nn.Module
-    optimizer: torch.optim.Optimizer
-    train_set: PixelSet
-    val_set: PixelSet | None
-    epochs: list[Epoch] = field(default_factory=list)
-    partial: Partial | None = None
-    classes: dict[str, ClassScore] = field(default_factory=dict)
-
     @property
-    def batch(self) -> int:
-        """Images per step: fewer than asked for if the set is that small."""
-        return min(self.options.batch, len(self.train_set))
-
-    @property
-    def steps(self) -> int:
-        """Steps per epoch; what is left over after whole batches waits for the next shuffle."""
-        return len(self.train_set) // self.batch
+    def best(self) -> int | None:
+        """Index of the epoch with the best validation, the last of equals; None without validation."""
+        return best_of(self.epochs)
 
 
 def train(
@@ -91,6 +75,8 @@ def train(
     *,
     out: str | Path | None = None,
     resume: bool = False,
+    world: World | None = None,
+    log: Log | None = None,
 ) -> Result:
     """Train a network from start to finish.
 
@@ -99,81 +85,81 @@ def train(
         train_set: Labelled images.
         val_set: Scored after every epoch, if given.
         out: Where the finished checkpoint goes. While training, `<out stem>.last.pt` beside it holds the last
-            finished epoch or step; an interrupted run leaves it behind. None: nothing is written.
+            finished epoch or step; an interrupted run leaves it behind. `<out stem>.best.pt` holds the epoch with the
+            best validation, and stays if that is not the last one. None: nothing is written.
         resume: Go on from that file.
+        world: The processes that share the work; this one alone by default. Every one of them must call this.
+        log: Where each epoch is told to, as well.
 
     Raises:
         InputError: `out` cannot be written, no ImageNet weights for this architecture, nothing to resume, another
-            run than this one or an unfinished one in the way, unusable images, or a loss that is no longer finite.
+            run than this one or an unfinished one in the way, unusable images, too little memory, or a loss that is
+            no longer finite.
         MissingError: The ImageNet weights cannot be had.
     """
+    world = world or World()
     before = _before(options, out, resume)
     if options.weights == "imagenet":
         check_available(options.architecture)
-    pixels = for_training(train_set, options.spec)
-    val_pixels = None if val_set is None else for_evaluation(val_set, options.spec)
+    keep_memory()
+    with world.one_after_another():
+        pixels = for_training(train_set, options.spec)
+        val_pixels = None if val_set is None else for_evaluation(val_set, options.spec)
+    fingerprint = pixels.fingerprint() if out else ""
     with torch.random.fork_rng(devices=[]):
-        run = start(options, pixels, val_pixels, restored=resume)
-        last = None if out is None else last_path(out)
+        with world.one_after_another():
+            run = start(options, pixels, val_pixels, world=world, restored=resume)
         if before is not None:
+            check_same_images(before, fingerprint, pixels.labels)
             _go_on(run, before)
-        _all_epochs(run, last)
+        _all_epochs(run, Path(out) if out else None, fingerprint, log or Log())
         if not run.classes:  # all epochs were done before
-            _validate(run)
+            validate(run)
     checkpoint = as_checkpoint(run)
-    if out is not None and last is not None:
-        checkpoints.save(out, checkpoint)
-        last.unlink(missing_ok=True)
+    if out is not None and world.is_first:
+        _finish(Path(out), checkpoint, run.epochs)
     skipped = pixels.skipped + (val_pixels.skipped if val_pixels else ())
     seconds = sum(epoch.seconds for epoch in run.epochs)
-    return Result(checkpoint, run.epochs, seconds, skipped, pixels.fingerprint() if out else "", run.classes)
+    return Result(checkpoint, run.epochs, seconds, skipped, fingerprint, run.classes)
 
 
-def start(options: Options, train_set: PixelSet, val_set: PixelSet | None, restored: bool) -> Run:
-    """A run before its first step; `restored`: its weights will come from elsewhere."""
-    torch.manual_seed(options.seed)
-    network = create(options.arch, classes=len(train_set.labels), width=options.width, stem_stride=options.stem_stride)
-    if options.weights == "imagenet" and not restored:
-        load_imagenet(network, options.architecture, options.spec)
-    for module in network.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = options.dropout
-    # oneDNN's channels-last convolutions train MobileNets about twice as fast on a CPU.
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    for block in network.features[: options.freeze]:
-        block.requires_grad_(False)
-    return Run(options, network, adamw(network, options), train_set, val_set)
+def best_of(epochs: list[Epoch]) -> int | None:
+    """Index of the epoch with the best validation, the last of equals; None without validation."""
+    judged = [(epoch.validation, index) for index, epoch in enumerate(epochs) if epoch.validation is not None]
+    return max(judged)[1] if judged else None
 
 
-def _before(options: Options, out: str | Path | None, resume: bool) -> Restored | None:
+def _before(options: Options, out: str | Path | None, resume: bool) -> resuming.Progress | None:
     """The unfinished run to go on with, if that is wanted; every reason not to begin is found here."""
     if out is None:
         if resume:
             raise InputError("Resuming must know the output file, got none.", "Give out=...")
         return None
     check_writable(out)
-    return look(Path(out), options, resume)
+    return resuming.look(Path(out), options, resume)
 
 
-def _go_on(run: Run, before: Restored) -> None:
-    check_same_images(before, run.train_set)
-    run.network.load_state_dict(before.state)
+def _go_on(run: Run, before: resuming.Progress) -> None:
+    run.network.load_state_dict(before.network)
     run.optimizer.load_state_dict(before.optimizer)
+    run.scaler.load_state_dict(before.scaler)
+    if run.average is not None and before.average is not None:
+        run.average.load_state_dict(before.average)
     run.epochs.extend(before.epochs)
     run.partial = before.partial
     steps = f" and {before.partial.steps} of {run.steps} steps" if before.partial else ""
     console.print(f"Going on after epoch {len(run.epochs)} of {run.options.epochs}{steps}")
 
 
-def _all_epochs(run: Run, last: Path | None) -> None:
-    total = run.options.epochs
-    fingerprint = run.train_set.fingerprint() if last else ""
+def _finish(out: Path, checkpoint: Checkpoint, epochs: list[Epoch]) -> None:
+    checkpoints.save(out, checkpoint)
+    last_path(out).unlink(missing_ok=True)
+    if best_of(epochs) in (None, len(epochs) - 1):
+        best_path(out).unlink(missing_ok=True)
 
-    def save() -> None:
-        if last:
-            progressed = Progressed(run.options, run.optimizer, run.epochs, fingerprint, run.partial)
-            store(last, as_checkpoint(run), progressed)
 
+def _all_epochs(run: Run, out: Path | None, fingerprint: str, log: Log) -> None:
+    total, world = run.options.epochs, run.world
     try:
         with Stop() as stop, _training_bar() as bar:
             task = bar.add_task("", total=total * run.steps * run.batch, loss="", accuracy="", rate="")
@@ -183,11 +169,14 @@ def _all_epochs(run: Run, last: Path | None) -> None:
                 epoch = _one_epoch(run, bar, task, stop)
                 if epoch is not None:
                     run.epochs.append(epoch)
+                    log.epoch(len(run.epochs), epoch, run.optimizer.param_groups[0]["lr"])
                     bar.console.print(f"Epoch {len(run.epochs)}/{total}: {epoch}")
-                save()
-                if stop.is_wanted:
+                if out and world.is_first:
+                    _save(run, out, fingerprint)
+                if world.any(stop.is_wanted):
                     stop.obey()
     except KeyboardInterrupt:
+        last = last_path(out) if out else None
         if last and last.exists():
             steps = f" and {run.partial.steps} of {run.steps} steps" if run.partial else ""
             console.print(
@@ -195,6 +184,25 @@ def _all_epochs(run: Run, last: Path | None) -> None:
                 soft_wrap=True,
             )
         raise
+
+
+def _save(run: Run, out: Path, fingerprint: str) -> None:
+    kept = as_checkpoint(run)
+    average = None if run.average is None else run.average.state_dict()
+    progress = resuming.Progress(
+        run.options,
+        kept.labels,
+        run.network.state_dict(),
+        average,
+        run.optimizer.state_dict(),
+        run.scaler.state_dict(),
+        run.epochs,
+        fingerprint,
+        run.partial,
+    )
+    resuming.store(last_path(out), kept, progress)
+    if run.partial is None and best_of(run.epochs) == len(run.epochs) - 1:
+        checkpoints.save(best_path(out), kept)
 
 
 def _training_bar() -> Progress:
@@ -214,89 +222,30 @@ def _training_bar() -> Progress:
 
 def _one_epoch(run: Run, bar: Progress, task: TaskID, stop: Stop) -> Epoch | None:
     """What it gave; None if it was stopped, and `run.partial` says where."""
-    index, before = len(run.epochs), run.partial
-    generator = torch.Generator().manual_seed(_epoch_seed(run.options.seed, index))
-    torch.manual_seed(_epoch_seed(run.options.seed, index))  # dropout draws from the global generator
-    normalize = normalizer(run.options.spec)
-    _training_mode(run)
-    order = torch.randperm(len(run.train_set), generator=generator)[: run.steps * run.batch]
-    started, done, seen, correct, loss_sum = time.perf_counter(), 0, 0, 0, 0.0
-    if before is not None:
-        generator.set_state(before.generator)
-        torch.set_rng_state(before.random)
-        started -= before.seconds
-        done, seen, correct, loss_sum = before.steps, before.seen, before.correct, before.loss_sum
-    for step, chosen in enumerate(torch.split(order, run.batch)[done:], done):
-        set_rates(run.optimizer, run.options.warmup, (index * run.steps + step) / (run.steps * run.options.epochs))
-        images = varied_batch(run, chosen, normalize, generator)
-        loss, hits = one_step(run, images, run.train_set.targets[chosen])
-        if not math.isfinite(loss):
-            raise InputError(
-                f"The loss must stay finite, got {loss} in step {step + 1} of epoch {index + 1}.",
-                "Use a lower --lr.",
-            )
-        seen, correct, loss_sum = seen + len(chosen), correct + hits, loss_sum + loss * len(chosen)
-        seconds = time.perf_counter() - started
-        bar.update(
-            task,
-            advance=len(chosen),
-            loss=f"loss {loss_sum / seen:.3f}",
-            accuracy=f"accuracy {100 * correct / seen:.1f} %",
-            rate=f"{seen / seconds:.0f} images/s",
-        )
-        if stop.is_wanted:
-            states = (generator.get_state(), torch.get_rng_state())
-            run.partial = Partial(step + 1, seen, correct, loss_sum, seconds, *states)
+    index, world, options = len(run.epochs), run.world, run.options
+    begin_epoch(run, index)
+    order = epoch_order(
+        run.train_set, run.steps * run.batch, balanced=options.balanced, seed=seed_of(options.seed, index)
+    )
+    before = run.partial or Partial(0, 0, 0, 0.0, 0.0)
+    if not world.is_first:  # its sums are those of all processes
+        before = replace(before, correct=0, loss_sum=0.0)
+    tally = Tally(before, world.size)
+    every = 1 if world.device.type == "cpu" else LOOK_EVERY
+    for step, (pixels, targets) in enumerate(
+        batches(run.train_set, order, run.batch, before.steps, world), before.steps
+    ):
+        set_rates(run.optimizer, options.warmup, (index * run.steps + step) / (run.steps * options.epochs))
+        tally.add(*one_step(run, pixels, targets, index, step), len(targets))
+        if (step + 1) % every and step + 1 < run.steps:
+            continue
+        tally.look(options, index, run.optimizer.param_groups[0]["lr"])
+        bar.update(task, completed=index * run.steps * run.batch + tally.seen, **tally.texts())  # type: ignore[arg-type]
+        if world.any(stop.is_wanted):
+            loss_sum, correct = world.total(tally.sums()).tolist()
+            run.partial = Partial(tally.steps, tally.seen, int(correct), loss_sum, tally.seconds)
             return None
     run.partial = None
-    validation = _validate(run)
-    return Epoch(loss_sum / seen, correct / seen, validation, seen, time.perf_counter() - started)
-
-
-def varied_batch(run: Run, chosen: Tensor, normalize: Callable[[Tensor], Tensor], generator: torch.Generator) -> Tensor:
-    """The chosen images as the network takes them, each varied."""
-    size = (run.options.size, run.options.size)
-    varied = augment(run.train_set.pixels[chosen], size, run.options.augmentation, generator)
-    return normalize(varied).contiguous(memory_format=torch.channels_last)
-
-
-def one_step(run: Run, images: Tensor, targets: Tensor) -> tuple[float, int]:
-    """Loss before the step, and how many images it had right."""
-    logits = run.network(images)
-    loss = F.cross_entropy(logits, targets, label_smoothing=run.options.smoothing)
-    run.optimizer.zero_grad(set_to_none=True)
-    torch.autograd.backward(loss)
-    run.optimizer.step()
-    return loss.item(), int((logits.argmax(1) == targets).sum())
-
-
-def _training_mode(run: Run) -> None:
-    """Frozen blocks keep their normalization statistics too."""
-    run.network.train()
-    features = run.network.features
-    for block in features[: run.options.freeze]:  # type: ignore[index]
-        block.eval()
-
-
-def _validate(run: Run) -> float | None:
-    if run.val_set is None:
-        return None
-    logits = predict(run.network, run.val_set.pixels, run.options.spec)
-    run.classes = by_class(logits, run.val_set.targets, run.train_set.labels)
-    return sum(found.correct for found in run.classes.values()) / len(run.val_set)
-
-
-def _epoch_seed(seed: int, epoch: int) -> int:
-    return seed * 100_003 + epoch
-
-
-def as_checkpoint(run: Run) -> Checkpoint:
-    """The network as it is now."""
-    return Checkpoint(
-        architecture=run.options.architecture,
-        input=run.options.spec,
-        labels=run.train_set.labels,
-        # A copy: the network may be trained on.
-        state={name: value.detach().clone() for name, value in run.network.state_dict().items()},
-        stem_stride=run.options.stem_stride,
-    )
+    loss_sum, correct = world.total(tally.sums()).tolist()
+    validation = validate(run)
+    return Epoch(loss_sum / tally.seen, correct / tally.seen, validation, tally.seen, tally.seconds)

@@ -1,4 +1,4 @@
-"""AdamW, and its learning rates over a run."""
+"""The optimizer, and its learning rates over a run."""
 
 from __future__ import annotations
 
@@ -10,20 +10,28 @@ from torch import nn
 from edgekit.train.options import Options
 
 FIRST_RATE = 0.04
+MOMENTUM = 0.9
 
 
-def adamw(network: nn.Module, options: Options) -> torch.optim.Optimizer:
-    """Three groups: the backbone's kernels, its normalizations (no decay), the classifier; frozen weights in none."""
-    named = [(name, value) for name, value in network.named_parameters() if value.requires_grad]
+def make_optimizer(network: nn.Module, options: Options) -> torch.optim.Optimizer:
+    """AdamW, or SGD with Nesterov's momentum, with rates of their own for backbone and classifier.
+
+    Frozen weights are in it too: they have no gradient while they are frozen, and are left alone.
+    """
+    named = list(network.named_parameters())
+    backbone = [value for name, value in named if not name.startswith("classifier.")]
     head = [value for name, value in named if name.startswith("classifier.")]
-    kernels = [value for name, value in named if not name.startswith("classifier.") and value.ndim > 1]
-    norms = [value for name, value in named if not name.startswith("classifier.") and value.ndim == 1]
-    groups = [
-        {"params": kernels, "peak": options.lr, "weight_decay": options.weight_decay},
-        {"params": norms, "peak": options.lr, "weight_decay": 0.0},
-        {"params": head, "peak": options.head_lr, "weight_decay": options.weight_decay},
-    ]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=0.0)
+    groups = []
+    for peak, values in ((options.lr, backbone), (options.head_lr, head)):
+        # Normalizations and biases do not decay.
+        for decay, chosen in (
+            (options.weight_decay, [value for value in values if value.ndim > 1]),
+            (0.0, [value for value in values if value.ndim == 1]),
+        ):
+            groups.append({"params": chosen, "peak": peak, "weight_decay": decay})
+    if options.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=0.0, momentum=MOMENTUM, nesterov=True)
+    return torch.optim.AdamW(groups, lr=0.0)
 
 
 def share_of_peak(done: float, warmup: float) -> float:

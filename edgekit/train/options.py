@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from typing import Any, NoReturn
 
 from edgekit.card import Architecture, InputSpec
 from edgekit.errors import InputError
@@ -11,6 +13,42 @@ from edgekit.models import MODELS
 from edgekit.train.augment import Augmentation
 
 STRIDE = 32
+
+_Range = tuple[Callable[[Any], bool], str]
+_SHARE: _Range = (lambda value: 0 <= value < 1, "in [0, 1)")
+_POSITIVE: _Range = (lambda value: 0 < value < math.inf, "positive")
+_NOT_NEGATIVE: _Range = (lambda value: 0 <= value < math.inf, "at least 0")
+
+_CHOICES: dict[str, tuple[Any, ...]] = {
+    "arch": tuple(sorted(MODELS)),
+    "stem_stride": (1, 2),
+    "optimizer": ("adamw", "sgd"),
+    "amp": ("auto", "off", "bf16", "fp16"),
+}
+_RANGES: dict[str, _Range] = {
+    "width": (lambda value: 0 < value <= 4, "in (0, 4]"),
+    "epochs": (lambda value: value >= 1, "at least 1"),
+    "batch": (lambda value: value >= 2, "at least 2"),
+    "lr": _POSITIVE,
+    "head_lr": _POSITIVE,
+    "weight_decay": _NOT_NEGATIVE,
+    "warmup": (lambda value: 0 < value < 1, "in (0, 1)"),
+    "smoothing": _SHARE,
+    "dropout": _SHARE,
+    "freeze": _NOT_NEGATIVE,
+    "unfreeze": _NOT_NEGATIVE,
+    "ema": _SHARE,
+    "distill": (lambda value: 0 <= value <= 1, "in [0, 1]"),
+    "temperature": _POSITIVE,
+    "range_penalty": _NOT_NEGATIVE,
+    "qat_epochs": _NOT_NEGATIVE,
+}
+_VARIATIONS: dict[str, _Range] = {
+    "randaugment": _NOT_NEGATIVE,
+    "magnitude": (lambda value: 0 <= value <= 30, "in [0, 30]"),
+    "mixup": _NOT_NEGATIVE,
+    "cutmix": _NOT_NEGATIVE,
+}
 
 
 @dataclass(frozen=True)
@@ -22,16 +60,28 @@ class Options:
         width: Channel multiplier.
         size: Side of the square input in pixels, a multiple of 32.
         stem_stride: Stride of the first convolution; 1 for small inputs.
-        weights: "imagenet" or "none".
+        weights: "imagenet", "none", or an edgekit checkpoint's path: what fits of it is taken, see `weights`.
         epochs: Passes over the training set.
         batch: Images per step.
+        optimizer: "adamw" or "sgd" (Nesterov, momentum 0.9).
         lr: Peak learning rate of the backbone.
         head_lr: Peak learning rate of the classifier.
-        weight_decay: AdamW's, on convolutions and the classifier's matrix only.
+        weight_decay: On convolutions and the classifier's matrix only.
         warmup: Share of all steps in which the rate rises; it then falls to zero along a cosine.
         smoothing: Label smoothing in [0, 1).
         dropout: Before the classifier.
         freeze: How many of the first blocks of `features` keep their weights and statistics.
+        unfreeze: Epochs over which these are let go, the last blocks first; 0: never.
+        ema: Decay of the averaged weights that are judged and kept in the end; 0: none are.
+        balanced: Draw every class equally often, however many images it has.
+        teacher: A checkpoint whose answers are learned as well ("" for none), see `objective`.
+        teacher_sha256: Of that file: a resumed run must have the same.
+        distill: Share of the teacher's answers in the loss, in [0, 1]; the labels have the rest.
+        temperature: That both logits are divided by before they are compared.
+        range_penalty: Weight of the largest absolute weight of each layer in the loss, see `objective`.
+        qat_epochs: Last epochs that train with int8's rounding, see `quantization_aware`.
+        amp: "off", "bf16", "fp16", or "auto": bf16 on a GPU that has it.
+        compile: Whether torch.compile makes kernels for the network first.
         seed: Of everything random.
         augmentation: How far training images vary.
     """
@@ -43,6 +93,7 @@ class Options:
     weights: str = "none"
     epochs: int = 30
     batch: int = 32
+    optimizer: str = "adamw"
     lr: float = 2e-3
     head_lr: float = 2e-3
     weight_decay: float = 0.01
@@ -50,6 +101,17 @@ class Options:
     smoothing: float = 0.1
     dropout: float = 0.0
     freeze: int = 0
+    unfreeze: int = 0
+    ema: float = 0.0
+    balanced: bool = False
+    teacher: str = ""
+    teacher_sha256: str = ""
+    distill: float = 0.9
+    temperature: float = 2.0
+    range_penalty: float = 0.0
+    qat_epochs: int = 0
+    amp: str = "auto"
+    compile: bool = False
     seed: int = 0
     augmentation: Augmentation = field(default_factory=Augmentation)
 
@@ -63,37 +125,36 @@ class Options:
         """The network's input: square, mean = std = 0.5, so that the int8 input will be pixel - 128 exactly."""
         return InputSpec(height=self.size, width=self.size)
 
+    @property
+    def float_epochs(self) -> int:
+        """Epochs before those that know of int8."""
+        return self.epochs - self.qat_epochs
+
     def __post_init__(self) -> None:
-        if self.arch not in MODELS:
-            raise InputError(f"--arch must be one of {', '.join(sorted(MODELS))}, got {self.arch!r}.")
-        if not 0 < self.width <= 4:
-            raise InputError(f"--width must be in (0, 4], got {self.width}.")
+        for name, allowed in _CHOICES.items():
+            if getattr(self, name) not in allowed:
+                _refuse(name, f"one of {', '.join(map(str, allowed))}", getattr(self, name))
         if self.size % STRIDE or self.size < STRIDE:
             raise InputError(
                 f"--size must be a multiple of {STRIDE}, got {self.size}.", f"Use {_nearest_size(self.size)}."
             )
-        if self.stem_stride not in (1, 2):
-            raise InputError(f"--stem-stride must be 1 or 2, got {self.stem_stride}.")
-        if self.weights not in ("imagenet", "none"):
-            raise InputError(f"--weights must be imagenet or none, got {self.weights!r}.")
-        if self.epochs < 1 or self.batch < 2:
-            raise InputError(f"--epochs must be ≥ 1 and --batch ≥ 2, got {self.epochs} and {self.batch}.")
-        if self.freeze < 0 or not 0 < self.warmup < 1 or self.weight_decay < 0:
-            raise InputError(
-                "freeze must be ≥ 0, warmup in (0, 1) and weight_decay ≥ 0, got "
-                f"{self.freeze}, {self.warmup} and {self.weight_decay}."
-            )
-        for name in ("lr", "head_lr"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise InputError(f"--{name.replace('_', '-')} must be positive, got {getattr(self, name)}.")
-        for name in ("smoothing", "dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"{name} must be in [0, 1), got {getattr(self, name)}.")
+        for name, (is_fine, words) in _RANGES.items():
+            if not is_fine(getattr(self, name)):
+                _refuse(name, words, getattr(self, name))
+        for name, (is_fine, words) in _VARIATIONS.items():
+            if not is_fine(getattr(self.augmentation, name)):
+                _refuse(name, words, getattr(self.augmentation, name))
+        if self.qat_epochs >= self.epochs:
+            _refuse("qat_epochs", f"fewer than all {self.epochs} epochs", self.qat_epochs)
 
     def differences(self, other: Options) -> list[str]:
         """One "name this → other" per field that differs."""
         pairs = [(item.name, getattr(self, item.name), getattr(other, item.name)) for item in fields(self)]
         return [f"{name} {mine!r} → {theirs!r}" for name, mine, theirs in pairs if mine != theirs]
+
+
+def _refuse(name: str, words: str, value: object) -> NoReturn:
+    raise InputError(f"--{name.replace('_', '-')} must be {words}, got {value!r}.")
 
 
 def _nearest_size(size: int) -> int:

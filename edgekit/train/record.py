@@ -17,6 +17,7 @@ from edgekit.card import to_plain
 from edgekit.files import sha256, write_whole
 from edgekit.train.loop import Result
 from edgekit.train.options import Options
+from edgekit.train.world import World
 
 FORMAT = 1
 
@@ -27,13 +28,14 @@ def record_path(out: str | Path) -> Path:
     return out.with_name(f"{out.stem}.run.json")
 
 
-def write_record(out: Path, options: Options, result: Result) -> Path:
+def write_record(out: Path, options: Options, result: Result, world: World | None = None) -> Path:
     """Write it, whole or not at all.
 
     Args:
         out: The finished checkpoint.
         options: Of the run.
         result: What it gave.
+        world: The processes that shared the work.
 
     Returns:
         Where it is.
@@ -51,13 +53,24 @@ def write_record(out: Path, options: Options, result: Result) -> Path:
         "epochs": to_plain(result.epochs),
         "seconds": result.seconds,
         "classes": {name: to_plain(found) for name, found in result.classes.items()},
-        "machine": {"system": platform.platform(), "processor": platform.machine(), "threads": torch.get_num_threads()},
+        "machine": _machine(world or World()),
         "versions": {"edgekit": __version__, "python": platform.python_version(), "torch": torch.__version__},
         "git": _git(),
     }
     path = record_path(out)
     write_whole(path, json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
     return path
+
+
+def _machine(world: World) -> dict[str, Any]:
+    is_cpu = world.device.type == "cpu"
+    return {
+        "system": platform.platform(),
+        "processor": platform.machine(),
+        "threads": torch.get_num_threads(),
+        "processes": world.size,
+        "device": "cpu" if is_cpu else torch.cuda.get_device_name(world.device),
+    }
 
 
 def _git() -> dict[str, Any] | None:

@@ -6,14 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-import torch
 from torch import Tensor
 
 from edgekit.card import from_plain, to_plain
 from edgekit.errors import InputError
 from edgekit.train import checkpoint as checkpoints
 from edgekit.train.checkpoint import Checkpoint
-from edgekit.train.data import PixelSet
 from edgekit.train.options import Options
 
 ANEW = "Delete it to start anew."
@@ -54,8 +52,6 @@ class Partial:
         correct: How many of them were right.
         loss_sum: Of their losses.
         seconds: Spent on it.
-        generator: State of the epoch's generator, uint8.
-        random: Of torch's global one, uint8.
     """
 
     steps: int
@@ -63,28 +59,30 @@ class Partial:
     correct: int
     loss_sum: float
     seconds: float
-    generator: Tensor
-    random: Tensor
 
 
 @dataclass(frozen=True)
-class Progressed:
-    """What goes into the file beside the weights."""
+class Progress:
+    """Where a run stands; in the file it lies beside the weights that would be kept now.
+
+    Attributes:
+        options: Of the run.
+        labels: Class names.
+        network: `state_dict` of the network that is trained, which is not the one that is kept if weights are averaged.
+        average: Of the averaged weights, if there are any.
+        optimizer: Its state.
+        scaler: Of fp16's gradients.
+        epochs: What each gave.
+        fingerprint: Of the training images.
+        partial: An epoch that was begun, or None.
+    """
 
     options: Options
-    optimizer: torch.optim.Optimizer
-    epochs: list[Epoch]
-    fingerprint: str
-    partial: Partial | None
-
-
-@dataclass(frozen=True)
-class Restored:
-    """What comes out of it."""
-
-    state: dict[str, Tensor]
     labels: tuple[str, ...]
+    network: dict[str, Tensor]
+    average: dict[str, Tensor] | None
     optimizer: dict[str, Any]
+    scaler: dict[str, Any]
     epochs: list[Epoch]
     fingerprint: str
     partial: Partial | None
@@ -96,23 +94,37 @@ def last_path(out: str | Path) -> Path:
     return out.with_name(f"{out.stem}.last.pt")
 
 
-def store(path: Path, checkpoint: Checkpoint, progressed: Progressed) -> None:
+def best_path(out: str | Path) -> Path:
+    """`model.best.pt` for `model.pt`."""
+    out = Path(out)
+    return out.with_name(f"{out.stem}.best.pt")
+
+
+def store(path: Path, kept: Checkpoint, progress: Progress) -> None:
     """Write the state after an epoch or a step; the file is whole at any moment.
+
+    Args:
+        path: Where.
+        kept: What the finished checkpoint would be now.
+        progress: What is needed to go on.
 
     Raises:
         InputError: The disk is full or the folder is gone.
     """
     resume = {
-        "options": to_plain(progressed.options),
-        "optimizer": progressed.optimizer.state_dict(),
-        "epochs": to_plain(progressed.epochs),
-        "data": progressed.fingerprint,
-        "partial": vars(progressed.partial) if progressed.partial else None,
+        "options": to_plain(progress.options),
+        "network": progress.network if progress.average is not None else None,
+        "average": progress.average,
+        "optimizer": progress.optimizer,
+        "scaler": progress.scaler,
+        "epochs": to_plain(progress.epochs),
+        "data": progress.fingerprint,
+        "partial": vars(progress.partial) if progress.partial else None,
     }
-    checkpoints.save(path, replace(checkpoint, resume=resume))
+    checkpoints.save(path, replace(kept, resume=resume))
 
 
-def look(out: Path, options: Options, resume: bool) -> Restored | None:
+def look(out: Path, options: Options, resume: bool) -> Progress | None:
     """What the run that writes to `out` begins from; asked before any image is read.
 
     Args:
@@ -144,7 +156,7 @@ def _nothing_to_resume(out: Path, last: Path) -> NoReturn:
     raise InputError(f"--resume must find {last}, got nothing there.", "Leave --resume out to start anew.")
 
 
-def restore(path: Path, options: Options) -> Restored:
+def restore(path: Path, options: Options) -> Progress:
     """Read the file of an unfinished run.
 
     Raises:
@@ -155,27 +167,34 @@ def restore(path: Path, options: Options) -> Restored:
     if resume is None:
         raise InputError(f"{path} must be an unfinished run, got a finished checkpoint.", ANEW)
     try:
-        before = from_plain(Options, resume["options"], "options")
-        epochs = [from_plain(Epoch, item, "epochs") for item in resume["epochs"]]
-        optimizer, data = resume["optimizer"], resume["data"]
-        partial = Partial(**resume["partial"]) if resume["partial"] else None
+        found = Progress(
+            options=from_plain(Options, resume["options"], "options"),
+            labels=checkpoint.labels,
+            network=resume["network"] or checkpoint.state,
+            average=resume["average"],
+            optimizer=resume["optimizer"],
+            scaler=resume["scaler"],
+            epochs=[from_plain(Epoch, item, "epochs") for item in resume["epochs"]],
+            fingerprint=resume["data"],
+            partial=Partial(**resume["partial"]) if resume["partial"] else None,
+        )
     except (KeyError, TypeError) as error:
         raise InputError(f"{path} must hold a run's state, got one without {error}.", ANEW) from error
-    if differences := before.differences(options):
+    if differences := found.options.differences(options):
         raise InputError(
             f"--resume must continue with the same options, got {'; '.join(differences)}.",
             f"Repeat the first command, or delete {path} to start anew.",
         )
-    return Restored(checkpoint.state, checkpoint.labels, optimizer, epochs, data, partial)
+    return found
 
 
-def check_same_images(before: Restored, train_set: PixelSet) -> None:
+def check_same_images(before: Progress, fingerprint: str, labels: tuple[str, ...]) -> None:
     """Make sure that the run goes on with the images that it began with.
 
     Raises:
         InputError: They are others.
     """
-    if before.fingerprint != train_set.fingerprint() or before.labels != train_set.labels:
+    if (before.fingerprint, before.labels) != (fingerprint, labels):
         raise InputError(
             "--resume must continue with the same images, got others.", "Bring them back, or give another --out."
         )

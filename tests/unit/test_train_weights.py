@@ -71,7 +71,7 @@ def test_another_normalization_gives_the_same_features_inside_the_border():
     stem[1].running_mean.uniform_(-1, 1)
     stem[1].running_var.uniform_(0.5, 2)
     adapted = {f"features.0.{name}": value.clone() for name, value in stem.state_dict().items()}
-    weights.adapt_normalization(adapted, spec)
+    weights.adapt_normalization(adapted, InputSpec(32, 32, weights.MEAN, weights.STD), spec)
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
     with torch.inference_mode():
         expected = stem(_input(pixels, InputSpec(32, 32, weights.MEAN, weights.STD)))

@@ -1,0 +1,101 @@
+"""`edgekit train --find-lr`: the loss while the learning rate grows (Smith, arXiv:1506.01186)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from rich.table import Table
+
+from edgekit.files import write_whole
+from edgekit.images import ImageSet
+from edgekit.progress import console, tracked
+from edgekit.train.allocator import keep_memory
+from edgekit.train.data import PixelSet, for_training
+from edgekit.train.feed import epoch_order, seed_of
+from edgekit.train.options import Options
+from edgekit.train.run import begin_epoch, one_step, start
+from edgekit.train.world import World
+
+STEPS = 100
+LOWEST, HIGHEST = 1e-6, 1.0
+SMOOTH = 0.9
+# Where the loss is this many times its best, training has burst.
+BURST = 4.0
+SHOWN = 8
+
+
+def find_rate(options: Options, train_set: ImageSet, out: Path, world: World) -> float:
+    """Try rates, print what to use, and write the curve beside `out` as `<stem>.lr.csv`.
+
+    Args:
+        options: Of the run to be; `head_lr` keeps its ratio to `lr`.
+        train_set: Images.
+        out: The checkpoint to be.
+        world: The processes.
+
+    Returns:
+        The proposed `lr`.
+
+    Raises:
+        InputError: As `train`.
+    """
+    keep_memory()
+    with world.one_after_another():
+        pixels = for_training(train_set, options.spec)
+    with torch.random.fork_rng(devices=[]):
+        rates, losses = curve(replace(options, qat_epochs=0), pixels, world)
+    best = propose(rates, losses)
+    if world.is_first:
+        path = out.with_name(f"{out.stem}.lr.csv")
+        write_whole(path, "lr,loss\n" + "".join(f"{a:.6g},{b:.6g}\n" for a, b in zip(rates, losses, strict=True)))
+        console.print(_table(rates, losses))
+        ratio = options.head_lr / options.lr
+        console.print(f"Try --lr {best:.2g} --head-lr {best * ratio:.2g}. The curve is in {path}.", soft_wrap=True)
+    return best
+
+
+def curve(options: Options, pixels: PixelSet, world: World) -> tuple[list[float], list[float]]:
+    """Rates, and the smoothed loss before each step; ends where training bursts."""
+    run = start(options, pixels, None, world=world)
+    begin_epoch(run, 0)
+    ratio = options.head_lr / options.lr
+    rates: list[float] = []
+    losses: list[float] = []
+    mean = 0.0
+    for step in tracked("Trying rates", range(STEPS), STEPS, "steps"):
+        rate = LOWEST * (HIGHEST / LOWEST) ** (step / (STEPS - 1))
+        for group in run.optimizer.param_groups:
+            group["lr"] = rate * (ratio if group["peak"] == options.head_lr else 1.0)
+        # Small sets are gone through as often as it takes.
+        index, place = divmod(step, run.steps)
+        order = epoch_order(pixels, run.steps * run.batch, balanced=options.balanced, seed=seed_of(options.seed, index))
+        part = torch.split(order, run.batch)[place][world.rank :: world.size]
+        loss, _ = one_step(
+            run, pixels.pixels[part].to(world.device), pixels.targets[part].to(world.device), index, place
+        )
+        value = world.total(loss.double()).item() / world.size
+        mean = SMOOTH * mean + (1.0 - SMOOTH) * value
+        smoothed = mean / (1.0 - SMOOTH ** (step + 1))
+        if not math.isfinite(smoothed) or (losses and smoothed > BURST * min(losses)):
+            break
+        rates.append(rate)
+        losses.append(smoothed)
+    return rates, losses
+
+
+def propose(rates: Sequence[float], losses: Sequence[float]) -> float:
+    """A tenth of the rate with the lowest loss: the usual rule for a peak that training can bear for long."""
+    return rates[min(range(len(losses)), key=lambda index: losses[index])] / 10.0
+
+
+def _table(rates: Sequence[float], losses: Sequence[float]) -> Table:
+    table = Table("learning rate", "loss", "")
+    high, low = max(losses), min(losses)
+    for index in range(0, len(rates), max(1, len(rates) // SHOWN)):
+        share = (losses[index] - low) / max(high - low, 1e-9)
+        table.add_row(f"{rates[index]:.1e}", f"{losses[index]:.3f}", "█" * round(30 * share))
+    return table

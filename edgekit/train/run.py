@@ -1,0 +1,230 @@
+"""A training run: its network and all that changes with it, one step at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from edgekit.models import create
+from edgekit.progress import console
+from edgekit.train.augment import augment
+from edgekit.train.checkpoint import Checkpoint
+from edgekit.train.data import PixelSet, normalizer
+from edgekit.train.evaluate import ClassScore, by_class, confusion, predict
+from edgekit.train.feed import seed_of
+from edgekit.train.mixing import mix, soft_targets
+from edgekit.train.objective import Teacher, load_teacher, loss_of
+from edgekit.train.optimizer import make_optimizer
+from edgekit.train.options import Options
+from edgekit.train.quantization_aware import keep_statistics, make_aware
+from edgekit.train.resume import Epoch, Partial
+from edgekit.train.weights import load_fitting, load_imagenet
+from edgekit.train.world import World
+
+PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass
+class Run:
+    """A training run under way.
+
+    Attributes:
+        options: What and how.
+        world: The processes that share the work.
+        network: What is trained, on the world's device, channels last.
+        optimizer: Of it.
+        scaler: Of fp16's gradients; without effect otherwise.
+        train_set: Images.
+        val_set: Images, or None.
+        teacher: Whose answers are learned, or None.
+        average: The averaged weights, or None.
+        epochs: What each epoch gave.
+        partial: Where the next epoch goes on, if it was begun.
+        classes: Of the last validation.
+        step_network: `network` as a step calls it: compiled, and its gradients shared among processes.
+    """
+
+    options: Options
+    world: World
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    train_set: PixelSet
+    val_set: PixelSet | None
+    teacher: Teacher | None
+    average: AveragedModel | None
+    epochs: list[Epoch] = field(default_factory=list)
+    partial: Partial | None = None
+    classes: dict[str, ClassScore] = field(default_factory=dict)
+    step_network: nn.Module | None = None
+
+    @property
+    def batch(self) -> int:
+        """Images per step, over all processes: fewer than asked for if the set is that small."""
+        size = self.world.size
+        return min(self.options.batch, len(self.train_set)) // size * size
+
+    @property
+    def steps(self) -> int:
+        """Steps per epoch; what is left over after whole batches waits for the next shuffle."""
+        return len(self.train_set) // self.batch
+
+    @property
+    def judged(self) -> nn.Module:
+        """The network that is validated and kept: the averaged one if there is one."""
+        return self.network if self.average is None else self.average.module
+
+
+def start(
+    options: Options,
+    train_set: PixelSet,
+    val_set: PixelSet | None,
+    *,
+    world: World | None = None,
+    restored: bool = False,
+) -> Run:
+    """A run before its first step.
+
+    Args:
+        options: What and how.
+        train_set: Images.
+        val_set: Images, or None.
+        world: The processes; this one alone by default.
+        restored: Its weights will come from an unfinished run.
+    """
+    world = world or World()
+    torch.manual_seed(options.seed)
+    network = create(options.arch, classes=len(train_set.labels), width=options.width, stem_stride=options.stem_stride)
+    if not restored:
+        load_weights(network, options, train_set.labels)
+    for module in network.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = options.dropout
+    # oneDNN's channels-last convolutions train MobileNets about twice as fast on a CPU; cuDNN's are faster too.
+    network = network.to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    teacher = load_teacher(options.teacher, train_set.labels, world.device) if options.teacher else None
+    average = None
+    if options.ema:
+        mean = get_ema_multi_avg_fn(options.ema)  # type: ignore[no-untyped-call]
+        average = AveragedModel(network, multi_avg_fn=mean, use_buffers=True)
+    scaler = torch.amp.GradScaler(world.device.type, enabled=options.amp == "fp16")
+    optimizer = make_optimizer(network, options)
+    return Run(options, world, network, optimizer, scaler, train_set, val_set, teacher, average)
+
+
+def load_weights(network: nn.Module, options: Options, labels: tuple[str, ...]) -> None:
+    """What `options.weights` names; random ones stay as they are."""
+    if options.weights == "imagenet":
+        load_imagenet(network, options.architecture, options.spec)
+    elif options.weights != "none":
+        taken = load_fitting(network, options.architecture, options.spec, labels, options.weights)
+        console.print(f"Weights: {taken}", markup=False, soft_wrap=True)
+
+
+def frozen_blocks(options: Options, epoch: int) -> int:
+    """How many of the first blocks rest in an epoch, counted from 0."""
+    if not options.unfreeze:
+        return options.freeze
+    return math.ceil(options.freeze * max(0.0, 1.0 - epoch / options.unfreeze))
+
+
+def begin_epoch(run: Run, epoch: int) -> None:
+    """Frozen blocks keep weights and statistics; int8's rounding comes on for the last epochs."""
+    options, is_aware = run.options, epoch >= run.options.float_epochs
+    frozen = frozen_blocks(options, epoch)
+    features: nn.Sequential = run.network.features  # type: ignore[assignment]
+    for index, block in enumerate(features):
+        block.requires_grad_(index >= frozen)
+    if is_aware:
+        make_aware(run.network)
+    training_mode(run, epoch)
+    # Anew, because it must know which weights have gradients.
+    network = run.network
+    if run.world.size > 1:
+        network = DistributedDataParallel(network)
+    run.step_network = torch.compile(network) if options.compile else network  # type: ignore[assignment]
+
+
+def training_mode(run: Run, epoch: int) -> None:
+    """Everything learns but what is frozen."""
+    run.network.train()
+    for block in run.network.features[: frozen_blocks(run.options, epoch)]:  # type: ignore[index]
+        block.eval()
+    if epoch >= run.options.float_epochs:
+        keep_statistics(run.network)
+
+
+def one_step(run: Run, pixels: Tensor, targets: Tensor, *numbers: int) -> tuple[Tensor, Tensor]:
+    """Vary a batch, and make the network a little better on it.
+
+    Args:
+        run: The run, after `begin_epoch`.
+        pixels: (N, H, W, 3) uint8 RGB, this process's part of the batch.
+        targets: (N,) int64.
+        numbers: Of the epoch and the step: all chance comes from them.
+
+    Returns:
+        Mean loss before the step, and how many images were right; scalars on the device.
+    """
+    options = run.options
+    seed = seed_of(options.seed, *numbers, run.world.rank)
+    torch.manual_seed(seed)  # dropout and kornia draw from the global generator
+    generator = torch.Generator().manual_seed(seed)
+    views = augment(pixels, (options.size, options.size), options.augmentation, generator)
+    views, wanted = mix(views, soft_targets(targets, len(run.train_set.labels)), options.augmentation, generator)
+    network = run.step_network or run.network
+    with precision(options, run.world.device):
+        answers = run.teacher.answers(views) if run.teacher else None
+        images = normalizer(options.spec)(views).contiguous(memory_format=torch.channels_last)
+        logits = network(images).float()
+    loss = loss_of(logits, wanted, None if answers is None else answers.float(), run.network, options)
+    run.optimizer.zero_grad(set_to_none=True)
+    torch.autograd.backward(run.scaler.scale(loss))
+    run.scaler.step(run.optimizer)
+    run.scaler.update()
+    if run.average is not None:
+        run.average.update_parameters(run.network)
+    return loss.detach(), (logits.argmax(1) == wanted.argmax(1)).sum()
+
+
+def precision(options: Options, device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """Autocast as `options.amp` says. On CPUs bf16 does not pay (measured), on GPUs that have it it does."""
+    name = options.amp
+    if name == "auto":
+        name = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "off"
+    if name == "off":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, PRECISIONS[name])
+
+
+def validate(run: Run) -> float | None:
+    """Top-1 in [0, 1] over all processes' shares; None without validation images. Fills `run.classes`."""
+    if run.val_set is None:
+        return None
+    run.world.share(run.judged.buffers())
+    mine = slice(run.world.rank, None, run.world.size)
+    pixels, targets = run.val_set.pixels[mine], run.val_set.targets[mine]
+    with precision(run.options, run.world.device):
+        logits = predict(run.judged, pixels, run.options.spec, device=run.world.device)
+    found = run.world.total(confusion(logits, targets, len(run.train_set.labels)))
+    run.classes = by_class(found, run.train_set.labels)
+    return int(found.diagonal().sum()) / int(found.sum())
+
+
+def as_checkpoint(run: Run) -> Checkpoint:
+    """The judged network as it is now."""
+    state = run.judged.state_dict()
+    return Checkpoint(
+        architecture=run.options.architecture,
+        input=run.options.spec,
+        labels=run.train_set.labels,
+        # A copy: the network may be trained on.
+        state={name: value.detach().clone().cpu() for name, value in state.items()},
+        stem_stride=run.options.stem_stride,
+    )

@@ -1,0 +1,89 @@
+"""What the steps of an epoch gave, and whether the loss is still a number."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+
+import torch
+from torch import Tensor
+
+from edgekit.errors import InputError
+from edgekit.train.options import Options
+from edgekit.train.resume import Partial
+
+SHOWN = 3
+
+
+class Tally:
+    """Sums over an epoch; what a GPU still computes waits until it is looked at.
+
+    Args:
+        before: What was done of the epoch before this process began.
+        processes: How many share each batch: `seen` counts for all of them, the other sums for this one.
+    """
+
+    def __init__(self, before: Partial, processes: int) -> None:
+        self.steps, self.seen, self.correct, self.loss_sum = before.steps, before.seen, before.correct, before.loss_sum
+        self._processes = processes
+        self._began = time.perf_counter() - before.seconds
+        self._waiting: list[tuple[Tensor, Tensor, int]] = []
+        self._losses: deque[float] = deque(maxlen=SHOWN)
+
+    @property
+    def seconds(self) -> float:
+        """Spent on the epoch."""
+        return time.perf_counter() - self._began
+
+    def add(self, loss: Tensor, hits: Tensor, images: int) -> None:
+        """A step of this process: mean loss, images that were right, images."""
+        self._waiting.append((loss, hits, images))
+
+    def look(self, options: Options, epoch: int, rate: float) -> None:
+        """Take in what waits.
+
+        Args:
+            options: Of the run.
+            epoch: Index of the epoch.
+            rate: Learning rate of the backbone.
+
+        Raises:
+            InputError: A loss is no longer finite.
+        """
+        for loss, hits, images in self._waiting:
+            value = loss.item()
+            if not math.isfinite(value):
+                raise _not_finite(value, self.steps + 1, epoch + 1, rate, list(self._losses), options)
+            self._losses.append(value)
+            self.steps += 1
+            self.seen += images * self._processes
+            self.correct += int(hits)
+            self.loss_sum += value * images
+        self._waiting.clear()
+
+    def texts(self) -> dict[str, str]:
+        """Fields of the progress bar."""
+        mine = max(1, self.seen // self._processes)
+        return {
+            "loss": f"loss {self.loss_sum / mine:.3f}",
+            "accuracy": f"accuracy {100 * self.correct / mine:.1f} %",
+            "rate": f"{self.seen / self.seconds:.0f} images/s",
+        }
+
+    def sums(self) -> Tensor:
+        """(loss sum, correct) of this process, float64."""
+        return torch.tensor([self.loss_sum, self.correct], dtype=torch.float64)
+
+
+def _not_finite(value: float, step: int, epoch: int, rate: float, losses: list[float], options: Options) -> InputError:
+    before = f" (before it: {', '.join(f'{loss:.3g}' for loss in losses)})" if losses else ""
+    remedy = "The learning rate is likely too high: use a lower --lr and --head-lr, or see --find-lr."
+    if options.amp == "fp16":
+        remedy = "Numbers likely became too large for fp16: use --amp bf16 or off."
+    elif losses and max(losses) < 10 and options.weights not in ("none", "imagenet"):
+        remedy = f"The weights of {options.weights} may be damaged, or --lr is too high for them."
+    return InputError(
+        f"The loss must stay finite, got {value} in step {step} of epoch {epoch}, at a rate of {rate:.2g}{before}.",
+        remedy,
+    )

@@ -1,0 +1,136 @@
+"""One process or many: where this one stands, and what they say to each other.
+
+`torchrun --nproc-per-node 2 --no-python edgekit train ...` starts several; alone, all of this costs nothing. Bare
+torch.distributed, because the loop needs three of its words only.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+from edgekit.errors import InputError, MissingError
+from edgekit.progress import console
+
+DEVICES = ("auto", "cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class World:
+    """All processes of a run.
+
+    Attributes:
+        rank: Number of this one, 0 is the one that writes.
+        size: How many there are.
+        local_rank: Number of this one on its machine.
+        device: Where its network is.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def is_first(self) -> bool:
+        """Does this process write and speak for all?"""
+        return self.rank == 0
+
+    def total(self, values: Tensor) -> Tensor:
+        """The sum over all processes, on the CPU; every process must ask."""
+        if self.size == 1:
+            return values.cpu()
+        summed = values.to(self.device, copy=True)
+        dist.all_reduce(summed)
+        return summed.cpu()
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is so in one of the processes; every process must ask."""
+        return flag if self.size == 1 else bool(self.total(torch.tensor([float(flag)])).item())
+
+    def share(self, tensors: Iterable[Tensor]) -> None:
+        """Give every process the first one's."""
+        if self.size > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, 0)
+
+    @contextmanager
+    def one_after_another(self) -> Iterator[None]:
+        """The first process of each machine does it, then the others, which find what it has left in the cache."""
+        if self.local_rank:
+            self._wait()
+        try:
+            yield
+        finally:
+            if not self.local_rank:
+                self._wait()
+
+    def _wait(self) -> None:
+        if self.size > 1:
+            dist.barrier()
+
+
+@contextmanager
+def join(device: str = "auto") -> Iterator[World]:
+    """The processes that torchrun has started; without it this one alone.
+
+    Args:
+        device: "cpu", "cuda", or "auto": CUDA where there is one.
+
+    Raises:
+        InputError: Another device.
+        MissingError: CUDA is not there, or another process ended before its time.
+    """
+    size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    world = World(rank, size, local_rank, choose_device(device, local_rank))
+    if size == 1:
+        yield world
+        return
+    quiet, console.quiet = console.quiet, not world.is_first
+    dist.init_process_group("gloo" if world.device.type == "cpu" else "nccl")
+    try:
+        yield world
+    except (RuntimeError, dist.DistError) as error:
+        if not _is_of_another_process(error):
+            raise
+        raise MissingError(
+            "All processes of the run must stay alive, got one that has ended.",
+            "Its own words are above. The same command with --resume goes on after the last epoch.",
+        ) from error
+    finally:
+        console.quiet = quiet
+        dist.destroy_process_group()
+
+
+def choose_device(name: str, local_rank: int = 0) -> torch.device:
+    """A device by its name; "auto" takes CUDA where there is one.
+
+    Raises:
+        InputError: Another name.
+        MissingError: CUDA is not there.
+    """
+    if name not in DEVICES:
+        raise InputError(f"--device must be one of {', '.join(DEVICES)}, got {name!r}.")
+    has_cuda = torch.cuda.is_available()
+    if name == "cuda" and not has_cuda:
+        raise MissingError(
+            "--device cuda must find a GPU that PyTorch can use, got none.",
+            "Use --device cpu, or install CUDA's torch.",
+        )
+    if name == "cpu" or not has_cuda:
+        return torch.device("cpu")
+    torch.cuda.set_device(local_rank)
+    return torch.device("cuda", local_rank)
+
+
+def _is_of_another_process(error: BaseException) -> bool:
+    """Gloo raises plain RuntimeErrors; they name its source files or the connection."""
+    words = str(error).lower()
+    return isinstance(error, dist.DistError) or any(word in words for word in ("gloo", "connection", "peer", "nccl"))
