@@ -6,6 +6,7 @@ workstation feed the network the same bits; golden samples, which go through all
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import cv2
@@ -39,7 +40,11 @@ def read_bgr(path: str | Path) -> Image:
     try:
         bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     except cv2.error as error:
-        # Such as more pixels than OpenCV is willing to make room for.
+        if "MAX_IMAGE" in error.err:
+            raise InputError(
+                f"{path} must have at most {os.environ['OPENCV_IO_MAX_IMAGE_PIXELS']} pixels, got more.",
+                "Shrink it, or set OPENCV_IO_MAX_IMAGE_PIXELS if you trust it.",
+            ) from error
         raise InputError(f"{path} must be an image that OpenCV can decode, got: {error.err}.") from error
     if bgr is None:
         raise InputError(f"{path} must be an image, got {data.size} bytes that OpenCV cannot decode.")

@@ -203,7 +203,9 @@ def test_two_runs_write_the_same_bytes(images, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_names_the_step(images, tmp_path):
-    with pytest.raises(InputError, match=r"must stay finite, got (nan|inf) in step \d+ of epoch 1, at a rate of .* use a lower --lr"):
+    with pytest.raises(
+        InputError, match=r"must stay finite, got (nan|inf) in step \d+ of epoch 1, at a rate of .* use a lower --lr"
+    ):
         train(replace(TINY, lr=1e30, head_lr=1e30, warmup=0.01), images, out=tmp_path / "model.pt")
     assert list(tmp_path.iterdir()) == []
 

@@ -1,0 +1,374 @@
+"""What a step learns from: labels, a teacher, blends of images, int8's rounding; each against its formula."""
+
+import math
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from support.photos import CLASSES
+from torch import nn
+from torch.nn import functional as F
+
+from edgekit.card import Architecture, InputSpec
+from edgekit.errors import InputError
+from edgekit.images import labelled_folder
+from edgekit.models import create
+from edgekit.train import checkpoint as checkpoints
+from edgekit.train import loop
+from edgekit.train.augment import NONE, Augmentation, augment
+from edgekit.train.checkpoint import Checkpoint
+from edgekit.train.data import PixelSet, for_evaluation
+from edgekit.train.evaluate import predict
+from edgekit.train.feed import batches, epoch_order, seed_of
+from edgekit.train.loop import train
+from edgekit.train.mixing import mix, soft_targets
+from edgekit.train.narrow import narrow
+from edgekit.train.objective import load_teacher, loss_of, range_penalty
+from edgekit.train.options import Options
+from edgekit.train.quantization_aware import keep_statistics, make_aware, round_activation, round_weight
+from edgekit.train.run import frozen_blocks
+from edgekit.train.weights import load_fitting
+from edgekit.train.world import World
+
+TINY = Options(width=0.25, size=32, stem_stride=1, epochs=2, batch=30, lr=5e-3, head_lr=5e-3)
+
+
+@pytest.fixture(scope="module")
+def images(photos):
+    return labelled_folder(photos)
+
+
+def write(path, arch="mobilenet_v2", width=0.5, labels=CLASSES, spec=None, seed=0):
+    torch.manual_seed(seed)
+    network = create(arch, classes=len(labels), width=width, stem_stride=1)
+    for module in network.modules():  # as after training: no two channels are alike
+        if isinstance(module, nn.BatchNorm2d):
+            module.weight.data.uniform_(0.5, 1.5)
+            module.running_mean.uniform_(-0.1, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+    found = Checkpoint(
+        Architecture(arch, width), spec or InputSpec(32, 32), labels, network.state_dict(), stem_stride=1
+    )
+    checkpoints.save(path, found)
+    return path
+
+
+# The loss
+
+
+def test_distillation_is_hintons_formula():
+    generator = torch.Generator().manual_seed(0)
+    logits, answers = torch.randn(5, 4, generator=generator), torch.randn(5, 4, generator=generator)
+    targets = soft_targets(torch.tensor([0, 1, 2, 3, 0]), 4)
+    options = replace(TINY, distill=0.7, temperature=3.0, smoothing=0.0)
+    p = np.exp(answers.double().numpy() / 3.0)
+    p /= p.sum(1, keepdims=True)
+    q = np.exp(logits.double().numpy() / 3.0)
+    q /= q.sum(1, keepdims=True)
+    apart = (p * np.log(p / q)).sum(1).mean()
+    hard = -torch.log_softmax(logits.double(), 1)[torch.arange(5), [0, 1, 2, 3, 0]].mean().item()
+    result = loss_of(logits, targets, answers, nn.Identity(), options).item()
+    assert result == pytest.approx(0.3 * hard + 0.7 * 9.0 * apart, rel=1e-5)
+    assert loss_of(answers, targets, answers, nn.Identity(), replace(options, distill=1.0)).item() == pytest.approx(
+        0, abs=1e-6
+    )
+
+
+def test_hard_and_soft_targets_are_the_same_loss():
+    logits = torch.randn(6, 3, generator=torch.Generator().manual_seed(1))
+    targets = torch.tensor([0, 1, 2, 0, 1, 2])
+    expected = F.cross_entropy(logits, targets, label_smoothing=0.1)
+    result = loss_of(logits, soft_targets(targets, 3), None, nn.Identity(), replace(TINY, smoothing=0.1))
+    torch.testing.assert_close(result, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_a_teacher_sees_what_the_student_sees_in_its_own_normalization(tmp_path):
+    spec = InputSpec(64, 64, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    path = write(tmp_path / "teacher.pt", spec=spec)
+    teacher = load_teacher(str(path), CLASSES, torch.device("cpu"))
+    views = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 255
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (spec.mean, spec.std))
+    with torch.no_grad():
+        expected = checkpoints.load(path).network()((views / 255 - mean) / std)
+    torch.testing.assert_close(teacher.answers(views), expected, rtol=1e-4, atol=1e-5)
+    assert teacher.answers(F.interpolate(views, (32, 32))).shape == (2, 3)
+
+
+def test_a_teacher_of_other_classes_is_refused(tmp_path):
+    path = write(tmp_path / "teacher.pt", labels=("a", "b", "c"))
+    with pytest.raises(InputError, match=r"same classes in the same order, got 3 \(a, b, c\) instead of 3 \(blobs"):
+        load_teacher(str(path), CLASSES, torch.device("cpu"))
+
+
+def test_a_student_comes_closer_to_its_teacher(images, tmp_path):
+    """With the teacher's answers alone: the labels say nothing, and it still learns them."""
+    taught = train(replace(TINY, epochs=12, batch=10), images, out=tmp_path / "teacher.pt").checkpoint
+    options = replace(TINY, epochs=16, batch=10, teacher=str(tmp_path / "teacher.pt"), distill=1.0, seed=5)
+    lies = replace(images, targets=np.random.default_rng(0).permutation(images.targets))
+    student = train(options, lies).checkpoint
+    pixels = for_evaluation(images, TINY.spec, progress=False).pixels
+    answers = [predict(each.network(), pixels, TINY.spec).argmax(1) for each in (taught, student)]
+    assert (answers[0] == answers[1]).float().mean() > 0.6  # chance: 0.33
+
+
+def test_the_range_penalty_is_the_sum_of_the_largest_weights():
+    network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2, 2))
+    network[0].weight.data[:] = torch.tensor([0.5, -2.0]).view(2, 1, 1, 1)
+    network[3].weight.data[:] = torch.tensor([[1.0, 0.25], [-0.5, 0.125]])
+    assert range_penalty(network).item() == 3.0
+    range_penalty(network).backward()
+    assert network[0].weight.grad.flatten().tolist() == [0.0, -1.0]
+
+
+# Blends
+
+
+def test_mixup_blends_images_and_classes_alike():
+    images = torch.stack([torch.full((3, 8, 8), float(value)) for value in range(4)])
+    mixed, targets = mix(images, torch.eye(4), Augmentation(mixup=0.5), torch.Generator().manual_seed(3))
+    # An image's grey is the mean of the classes' numbers, weighted as its targets are.
+    torch.testing.assert_close(mixed[:, 0, 0, 0], targets @ torch.arange(4.0), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(targets.sum(1), torch.ones(4))
+    assert not torch.equal(targets, torch.eye(4))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_cutmix_counts_the_pixels(seed):
+    images = torch.stack([torch.full((3, 16, 12), float(value)) for value in range(4)])
+    mixed, targets = mix(images, torch.eye(4), Augmentation(cutmix=1.0), torch.Generator().manual_seed(seed))
+    shares = torch.stack([(mixed[:, 0] == value).float().mean((1, 2)) for value in range(4)], 1)
+    torch.testing.assert_close(shares, targets, rtol=1e-5, atol=1e-5)
+    assert torch.equal(images, torch.stack([torch.full((3, 16, 12), float(value)) for value in range(4)]))
+
+
+def test_without_either_nothing_changes():
+    images, targets = torch.rand(2, 3, 4, 4), torch.eye(2)
+    assert mix(images, targets, NONE, torch.Generator()) == (images, targets)
+
+
+def test_random_operations_vary_and_repeat():
+    pixels = torch.randint(0, 256, (6, 40, 40, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    how = Augmentation(flip=False, zoom=0.0, randaugment=2)
+
+    def once(seed):
+        torch.manual_seed(seed)
+        return augment(pixels, (32, 32), how, torch.Generator().manual_seed(seed))
+
+    with torch.random.fork_rng():
+        first = once(1)
+        assert torch.equal(first, once(1))
+        assert not torch.equal(first, once(2))
+    assert first.shape == (6, 3, 32, 32) and first.min() >= 0 and first.max() <= 255
+    assert not torch.equal(first, augment(pixels, (32, 32), NONE, torch.Generator()))
+
+
+# Order
+
+
+def test_every_image_comes_once_whatever_the_number_of_processes(images):
+    count = 50
+    pixels = PixelSet(
+        torch.arange(count).view(count, 1, 1, 1).expand(-1, 2, 2, 3).to(torch.uint8),
+        torch.arange(count) % 5,
+        tuple("abcde"),
+    )
+    order = epoch_order(pixels, 48, balanced=False, seed=seed_of(0, 3))
+    alone = [part for part, _ in batches(pixels, order, 12, 0, World())]
+    shared = [[part for part, _ in batches(pixels, order, 12, 0, World(rank, 3))] for rank in range(3)]
+    seen = [int(image[0, 0, 0]) for part in alone for image in part]
+    assert len(set(seen)) == 48
+    for step, whole in enumerate(alone):
+        parts = [shared[rank][step] for rank in range(3)]
+        assert [len(part) for part in parts] == [4, 4, 4]
+        assert sorted(torch.cat(parts)[:, 0, 0, 0].tolist()) == sorted(whole[:, 0, 0, 0].tolist())
+    rest = [part for part, _ in batches(pixels, order, 12, 2, World())]
+    assert all(torch.equal(one, other) for one, other in zip(rest, alone[2:], strict=True))
+
+
+def test_a_balanced_epoch_has_as_many_of_each_class():
+    targets = torch.tensor([0] * 900 + [1] * 90 + [2] * 10)
+    pixels = PixelSet(torch.zeros(1000, 1, 1, 3, dtype=torch.uint8), targets, tuple("abc"))
+    drawn = torch.bincount(targets[epoch_order(pixels, 1000, balanced=True, seed=7)])
+    # Binomial: a standard deviation of 15.
+    assert all(abs(int(count) - 333) < 60 for count in drawn)
+
+
+def test_blocks_are_let_go_last_first():
+    options = replace(TINY, freeze=6, unfreeze=3, epochs=5)
+    assert [frozen_blocks(options, epoch) for epoch in range(5)] == [6, 4, 2, 0, 0]
+    assert [frozen_blocks(replace(options, unfreeze=0), epoch) for epoch in range(2)] == [6, 6]
+
+
+# Weights from elsewhere
+
+
+@pytest.mark.parametrize("arch", ["mobilenet_v1", "mobilenet_v2"])
+def test_narrowing_to_the_same_width_changes_no_answer(arch, tmp_path):
+    wide = checkpoints.load(write(tmp_path / "wide.pt", arch))
+    network = create(arch, classes=3, width=0.5, stem_stride=1).eval()
+    result = narrow(wide.state, arch, network.state_dict())
+    network.load_state_dict({**network.state_dict(), **result})
+    views = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(network(views), wide.network()(views), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("arch", ["mobilenet_v1", "mobilenet_v2"])
+def test_narrowing_drops_channels_that_do_nothing_without_changing_an_answer(arch, tmp_path):
+    """A wide network made of a narrow one and dead channels at random places: exactly these must go."""
+    small = checkpoints.load(write(tmp_path / "small.pt", arch, 0.25))
+    like = create(arch, classes=3, width=0.5, stem_stride=1)
+    generator = torch.Generator().manual_seed(4)
+    wide = {name: torch.zeros_like(value) for name, value in like.state_dict().items()}
+    places = {}
+
+    def place(size, found):
+        if (size, found) not in places:
+            places[size, found] = torch.randperm(size, generator=generator)[:found].sort().values
+        return places[size, found]
+
+    for name, value in small.state.items():
+        if name.endswith("num_batches_tracked"):
+            continue
+        if name.endswith("running_var"):
+            wide[name].fill_(1.0)
+        target = wide[name]
+        rows = place(len(target), len(value))
+        if value.ndim > 1 and value.shape[1] != target.shape[1]:
+            columns = place(target.shape[1], value.shape[1])
+            target[rows[:, None], columns] = value
+        else:
+            target[rows] = value
+    network = create(arch, classes=3, width=0.25, stem_stride=1).eval()
+    result = narrow(wide, arch, network.state_dict())
+    network.load_state_dict({**network.state_dict(), **result})
+    views = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(network(views), small.network()(views), rtol=1e-3, atol=1e-4)
+
+
+def fitting(path, arch="mobilenet_v2", width=0.25, labels=CLASSES, spec=None):
+    network = create(arch, classes=len(labels), width=width, stem_stride=1)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    said = load_fitting(network, Architecture(arch, width), spec or InputSpec(32, 32), labels, str(path))
+    changed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
+    return network, said, changed
+
+
+def test_weights_of_the_same_classes_are_taken_whole(tmp_path):
+    path = write(tmp_path / "a.pt", width=0.25)
+    network, said, _ = fitting(path)
+    views = torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(network.eval()(views), checkpoints.load(path).network()(views))
+    assert "not taken" not in said
+
+
+def test_weights_of_other_classes_are_taken_but_for_the_classifier(tmp_path):
+    _, said, changed = fitting(write(tmp_path / "a.pt", width=0.25, labels=("x", "y", "z")))
+    assert said.endswith("not taken: classifier.1")
+    assert changed and not any(name.startswith("classifier") for name in changed)
+
+
+def test_weights_of_a_wider_network_are_narrowed(tmp_path):
+    _, said, changed = fitting(write(tmp_path / "a.pt", width=0.5))
+    assert "narrowed from width 0.5" in said
+    assert len(changed) > 200
+
+
+@pytest.mark.parametrize(("arch", "width"), [("mobilenet_v1", 0.25), ("mobilenet_v1", 1.0)])
+def test_weights_of_another_architecture_are_refused(tmp_path, arch, width):
+    path = write(tmp_path / "a.pt", arch, width)
+    with pytest.raises(InputError, match=rf"must fit mobilenet_v2 at width 0.25, got .*a.pt, which is {arch} at width"):
+        fitting(path)
+
+
+def test_a_narrower_networks_weights_are_taken_where_they_fit(tmp_path):
+    """The first layers of widths 0.25 and 0.3 have the same channels."""
+    network, said, changed = fitting(write(tmp_path / "a.pt", width=0.25), width=0.3)
+    assert "not taken: " in said
+    assert 0 < len(changed) < len(network.state_dict())
+
+
+# int8-aware epochs
+
+
+def test_weights_are_rounded_per_channel():
+    weight = torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(0)) * torch.tensor([1, 10, 0.1, 0]).view(
+        4, 1, 1, 1
+    )
+    rounded = round_weight(weight)
+    scales = weight.abs().amax((1, 2, 3), keepdim=True) / 127
+    expected = torch.where(scales > 0, torch.round(weight / scales.clamp(min=1e-30)) * scales, torch.zeros(()))
+    torch.testing.assert_close(rounded, expected, rtol=1e-6, atol=1e-8)
+
+
+def test_activations_are_rounded_to_256_codes_and_zero_is_one_of_them():
+    values = torch.randn(4, 5, 6, 6, generator=torch.Generator().manual_seed(0)) * 3 + 1
+    rounded = round_activation(values)
+    step = (values.max() - min(values.min(), 0)) / 255
+    assert (rounded - values).abs().max() <= 0.51 * step + 1e-6
+    assert len(rounded.unique()) <= 256
+    assert round_activation(torch.zeros(1, 2, 2, 2)).abs().max() == 0
+
+
+def test_awareness_rounds_in_training_only_and_keeps_names_and_statistics():
+    network = create("mobilenet_v2", classes=3, width=0.25, stem_stride=1)
+    names, views = list(network.state_dict()), torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    network.classifier[0].p = 0.0
+    network.eval()
+    with torch.no_grad():
+        plain = network(views)
+    make_aware(network)
+    make_aware(network)
+    network.train()
+    keep_statistics(network)
+    with torch.no_grad():
+        rounded = network(views)
+    assert list(network.state_dict()) == names
+    assert 0 < (rounded - plain).abs().max() < 0.5 * plain.std() + 0.1
+    assert not torch.equal(rounded, plain)
+    with torch.no_grad():
+        assert torch.equal(network.eval()(views), plain)
+
+
+def test_a_run_with_everything_on_is_repeatable_and_goes_on(images, tmp_path, monkeypatch):
+    """Averaged weights, teacher, blends, thawing, awareness: resumed, it ends with the same bits."""
+    teacher = write(tmp_path / "teacher.pt")
+    options = replace(
+        TINY,
+        epochs=4,
+        qat_epochs=1,
+        ema=0.9,
+        freeze=4,
+        unfreeze=2,
+        balanced=True,
+        teacher=str(teacher),
+        range_penalty=1e-4,
+        optimizer="sgd",
+        lr=0.02,
+        head_lr=0.02,
+        augmentation=Augmentation(mixup=0.2, cutmix=1.0, randaugment=1),
+    )
+    whole = train(options, images, images).checkpoint.state
+    for stop in (3, 14):
+        steps, one_step = 0, loop.one_step
+
+        def step(run, *arguments, stop=stop, one_step=one_step):
+            nonlocal steps
+            steps += 1
+            if steps == stop:
+                signal.raise_signal(signal.SIGINT)
+            return one_step(run, *arguments)
+
+        out = tmp_path / f"model{stop}.pt"
+        with monkeypatch.context() as patch:
+            patch.setattr(loop, "one_step", step)
+            with pytest.raises(KeyboardInterrupt):
+                train(options, images, images, out=out)
+        again = train(options, images, images, out=out, resume=True).checkpoint.state
+        assert whole.keys() == again.keys()
+        assert all(torch.equal(whole[name], again[name]) for name in whole)
+    assert all(math.isfinite(float(value.double().sum())) for value in whole.values())

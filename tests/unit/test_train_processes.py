@@ -1,0 +1,98 @@
+"""Two real processes over gloo, started by torchrun: the same work as one, and no silence when one dies."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+from support.photos import write_folder
+
+from edgekit.train import checkpoint as checkpoints
+
+OPTIONS = ["--weights", "none", "--width", "0.25", "--size", "32", "--stem-stride", "1", "--batch", "24"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    base = tmp_path_factory.mktemp("processes")
+    for name, count, seed in (("train", 48, 1), ("val", 21, 2)):
+        write_folder(base / name, count, seed)
+    return base
+
+
+def start(folder, out, *more, processes=2):
+    command = [sys.executable, "-m", "edgekit.cli", "train", str(folder), "--out", str(out), *OPTIONS, *more]
+    if processes > 1:
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        command = [*torchrun, "-m", *command[2:]]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def finish(process, code=0):
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == code, err
+    return out, err
+
+
+def test_two_processes_do_the_work_of_one(folder, tmp_path):
+    records, printed = {}, {}
+    for processes in (1, 2):
+        out = tmp_path / f"{processes}.pt"
+        printed[processes] = finish(start(folder, out, "--epochs", "6", processes=processes))
+        records[processes] = json.loads((tmp_path / f"{processes}.run.json").read_text())
+    one, two = (records[processes]["epochs"] for processes in (1, 2))
+    assert [epoch["images"] for epoch in two] == [epoch["images"] for epoch in one] == [144] * 6
+    assert records[2]["machine"]["processes"] == 2
+    assert sum(found["images"] for found in records[2]["classes"].values()) == 63
+    # The first step sees the same images and the same weights; noise comes from chance in augmentation and from
+    # normalization over halves of a batch.
+    assert two[0]["loss"] == pytest.approx(one[0]["loss"], abs=0.15)
+    assert two[-1]["loss"] == pytest.approx(one[-1]["loss"], abs=0.25)
+    # One of them speaks.
+    assert printed[2][0].count("validation top-1") == 1
+    assert printed[2][1].count("Epoch 6/6: ") == 1
+
+
+def workers(process):
+    return [child for child in psutil.Process(process.pid).children(recursive=True) if "train" in child.cmdline()]
+
+
+def wait_for(path, process):
+    deadline = time.monotonic() + 120
+    while not path.exists():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_killed_process_ends_the_run_and_it_goes_on(folder, tmp_path):
+    out, last = tmp_path / "model.pt", tmp_path / "model.last.pt"
+    process = start(folder, out, "--epochs", "40")
+    wait_for(last, process)
+    ranks = {worker.environ()["RANK"]: worker for worker in workers(process)}
+    assert sorted(ranks) == ["0", "1"]
+    ranks["1"].send_signal(signal.SIGKILL)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert "SIGKILL" in err
+    assert "All processes of the run must stay alive" in err or "Terminated." in err
+    assert not [worker for worker in ranks.values() if worker.is_running() and worker.status() != "zombie"]
+    assert not out.exists()
+    done = len(checkpoints.load(last).resume["epochs"])
+    _, err = finish(start(folder, out, "--epochs", "40", "--resume"))
+    assert f"Going on after epoch {done} of 40" in err
+    assert out.exists() and not last.exists()
+    assert len(json.loads((tmp_path / "model.run.json").read_text())["epochs"]) == 40
+
+
+def test_a_mistake_is_one_line_of_each_process(folder, tmp_path):
+    process = start(folder, tmp_path / "model.pt", "--width", "9")
+    _, err = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert err.count("Error: --width must be in (0, 4], got 9.0.") == 2
+    assert "Traceback" not in err
