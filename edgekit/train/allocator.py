@@ -1,7 +1,7 @@
-"""glibc's allocator, told to keep what training frees.
+"""Memory: what is said when it is not enough, and glibc's allocator, told to keep what training frees.
 
-By default it gives large blocks back to the system at once, and every step has them zeroed and mapped again: on two
-cores MobileNetV2 at 96 pixels trained 1.2 to 1.8 times as fast when it kept them (`benchmarks/training_speed.py`).
+By default the latter gives large blocks back to the system at once, and every step has them zeroed and mapped again;
+`benchmarks/training_speed.py` measures what keeping them saves.
 """
 
 from __future__ import annotations
@@ -9,6 +9,12 @@ from __future__ import annotations
 import ctypes
 import functools
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from edgekit.errors import InputError
 
 # <malloc.h>
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
@@ -27,3 +33,26 @@ def keep_memory() -> bool:
     wanted = {M_MMAP_THRESHOLD: LARGEST, M_TRIM_THRESHOLD: LARGEST, M_TOP_PAD: PAD}
     done = [mallopt(name, value) for name, value in wanted.items()]
     return all(done)
+
+
+@contextmanager
+def enough_memory(batch: int) -> Iterator[None]:
+    """Turn PyTorch's words about memory into ours.
+
+    Args:
+        batch: Images per step of this process.
+
+    Raises:
+        InputError: It was not enough.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        is_memory = isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error)
+        if not is_memory:
+            raise
+        smaller = f"Use --batch {batch // 2}" if batch >= 4 else "Use a smaller network"
+        raise InputError(
+            f"A step with {batch} images must fit into memory, got: {' '.join(str(error).split())[:160]}.",
+            f"{smaller}, or a smaller --size.",
+        ) from error

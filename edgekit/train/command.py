@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import click
 
@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from edgekit.images import ImageSet
     from edgekit.train.loop import Result
     from edgekit.train.options import Options
+    from edgekit.train.shards import ShardSet
     from edgekit.train.world import World
 
+Images: TypeAlias = "ImageSet | ShardSet"
 _F = TypeVar("_F", bound=Callable[..., Any])
 CIFAR10 = "cifar10"
 LISTED = 5
@@ -92,10 +94,11 @@ def command(
 ) -> None:
     """Train MobileNetV1 or V2 on a folder of images.
 
-    DATA holds one sub-folder per class (DATA/cat/1.jpg), or train/ and val/ that do; or it is the word cifar10. Each
-    epoch is saved beside --out, so that an interrupted run can go on with --resume. `model.run.json` tells what
-    `model.pt` was trained with and on, and what each epoch gave; `model.best.pt` is there if an earlier epoch was
-    better on validation. Several GPUs or machines: start it with torchrun.
+    DATA holds one sub-folder per class (DATA/cat/1.jpg), or train/ and val/ that do, or train/ and val/ with
+    WebDataset's tar shards and a labels.txt; or it is the word cifar10. Each epoch is saved beside --out, so that an
+    interrupted run can go on with --resume. `model.run.json` tells what `model.pt` was trained with and on, and what
+    each epoch gave; `model.best.pt` is there if an earlier epoch was better on validation. Several GPUs or machines:
+    start it with torchrun.
 
     \b
     Examples:
@@ -111,6 +114,8 @@ def command(
     import torch
 
     from edgekit.files import check_writable
+    from edgekit.train.shards import ShardSet
+    from edgekit.train.survey import check_leaked
     from edgekit.train.world import join
 
     if out.suffix.lower() != ".pt":
@@ -121,14 +126,19 @@ def command(
     given = {name: value for name, value in chosen.items() if value is not None}
     with join(device) as world:
         options, train_set, val_set = _prepare(data_dir, recipe, val_fraction, given, world)
-        if dry_run:
-            from edgekit.train.dry_run import dry_run as look
+        if not isinstance(train_set, ShardSet) and not isinstance(val_set, ShardSet):
+            must_differ = not allow_leakage and str(data_dir) != CIFAR10
+            if dry_run:
+                from edgekit.train.dry_run import dry_run as look
 
-            if look(options, train_set, val_set) and not allow_leakage:
-                _check_leaked(train_set, val_set)
-            return
-        if not allow_leakage and str(data_dir) != CIFAR10:
-            _check_leaked(train_set, val_set)
+                must_differ = look(options, train_set, val_set) > 0 and must_differ
+            if must_differ:
+                check_leaked(train_set, val_set)
+            if dry_run:
+                return
+        elif dry_run or options.balanced:
+            word = "--dry-run" if dry_run else "--balanced"
+            raise InputError(f"{word} must have folders of images, got shards.", "Leave it out.")
         if find_lr:
             from edgekit.train.find_rate import find_rate
 
@@ -139,12 +149,13 @@ def command(
 
 def _prepare(
     data_dir: Path, recipe: str | None, val_fraction: float, given: dict[str, Any], world: World
-) -> tuple[Options, ImageSet, ImageSet]:
+) -> tuple[Options, Images, Images]:
     """What to train and on what, announced."""
     from edgekit.files import sha256
     from edgekit.progress import console
     from edgekit.train.data import open_folder
     from edgekit.train.recipes import for_folder
+    from edgekit.train.shards import has_shards, open_shards
 
     if "weights" not in given and recipe in (None, "transfer", "distill"):
         has_weights = (given["arch"], given["width"]) == ("mobilenet_v2", 1.0)
@@ -155,13 +166,15 @@ def _prepare(
         given["teacher_sha256"] = sha256(given["teacher"])
     # Once before the folder is read, for its errors; once more with the number of images.
     for_folder(1, recipe, **given)
-    train_set: ImageSet
-    val_set: ImageSet
+    train_set: Images
+    val_set: Images
     with world.one_after_another():
         if str(data_dir) == CIFAR10:
             from edgekit.train import cifar10
 
             train_set, val_set = cifar10.load()
+        elif has_shards(data_dir):
+            train_set, val_set = open_shards(data_dir, for_folder(1, recipe, **given).spec)
         else:
             train_set, val_set = open_folder(data_dir, val_fraction, given["seed"])
     options = for_folder(len(train_set.names), recipe, **given)
@@ -181,16 +194,10 @@ def _check_is_file(name: str, value: str | None) -> None:
         raise InputError(f"--{name} must be {words}, got {value!r}, and there is no such file.")
 
 
-def _check_leaked(train_set: ImageSet, val_set: ImageSet) -> None:
-    from edgekit.train.survey import check_leaked
-
-    check_leaked(train_set, val_set)
-
-
 def _train(
     options: Options,
-    train_set: ImageSet,
-    val_set: ImageSet,
+    train_set: Images,
+    val_set: Images,
     out: Path,
     resume: bool,
     world: World,

@@ -11,6 +11,7 @@ from rich.table import Table
 from edgekit.images import ImageSet
 from edgekit.progress import console
 from edgekit.train.data import ROOM, PixelSet
+from edgekit.train.feed import PixelFeed
 from edgekit.train.options import Options
 from edgekit.train.run import begin_epoch, one_step, start
 from edgekit.train.survey import Survey, leaked, survey
@@ -50,7 +51,7 @@ def images_per_second(options: Options, classes: int) -> float:
         targets = torch.randint(0, classes, (options.batch,), generator=generator)
         noise = PixelSet(pixels, targets, tuple(map(str, range(classes))))
         # Its weights do not change the time, and need not be fetched.
-        run = start(options, noise, None, restored=True)
+        run = start(options, PixelFeed(noise), None, restored=True)
         begin_epoch(run, 0)
         seconds = []
         for step in range(WARM_UP + MEASURED):

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -25,42 +27,108 @@ def seed_of(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]) >> 1
 
 
-def epoch_order(images: PixelSet, count: int, *, balanced: bool, seed: int) -> Tensor:
-    """(count,) indices of an epoch.
+class Feed(Protocol):
+    """Where training images come from.
 
-    Args:
-        images: The set.
-        count: How many; at most all.
-        balanced: Every class equally often, by drawing again from those with few images.
-        seed: Of the epoch.
+    Attributes:
+        labels: Class names.
+        skipped: One line per image that could not be read.
     """
-    generator = torch.Generator().manual_seed(seed)
-    if not balanced:
-        return torch.randperm(len(images), generator=generator)[:count]
-    sizes = torch.bincount(images.targets, minlength=len(images.labels))
-    chances = 1.0 / sizes[images.targets].double()
-    return torch.multinomial(chances, count, replacement=True, generator=generator)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names."""
+        ...
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """Images left out."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def fingerprint(self) -> str:
+        """Tells whether a resumed run sees the same data."""
+        ...
+
+    def steps(self, batch: int, world: World) -> int:
+        """Batches in an epoch; what is left over waits for the next shuffle."""
+        ...
+
+    def epoch(self, seed: int, batch: int, done: int, world: World) -> Iterator[tuple[Tensor, Tensor]]:
+        """This process's part of each batch.
+
+        Args:
+            seed: Of the epoch.
+            batch: Images per step, over all processes.
+            done: How many batches to leave out.
+            world: The processes.
+
+        Yields:
+            Pixels (N, H, W, 3) uint8 RGB and targets (N,) int64, on the world's device.
+        """
+        ...
 
 
-def batches(images: PixelSet, order: Tensor, batch: int, done: int, world: World) -> Iterator[tuple[Tensor, Tensor]]:
-    """This process's part of each batch after the first `done`: pixels (N, H, W, 3) uint8 and (N,) targets."""
-    parts = [whole[world.rank :: world.size] for whole in torch.split(order, batch)[done:]]
-    if world.device.type == "cpu":
-        # Another thread would take from the network what it saves.
-        yield from ((images.pixels[part], images.targets[part]) for part in parts)
-        return
+@dataclass(frozen=True)
+class PixelFeed:
+    """A `PixelSet` in random order; `balanced`: every class equally often, by repeating those with few images."""
 
-    def fetch(part: Tensor) -> tuple[Tensor, Tensor]:
-        return images.pixels[part].pin_memory(), images.targets[part].pin_memory()
+    images: PixelSet
+    balanced: bool = False
 
-    waiting: deque[Future[tuple[Tensor, Tensor]]] = deque()
-    with ThreadPoolExecutor(WORKERS) as pool:
-        for part in parts:
-            waiting.append(pool.submit(fetch, part))
-            if len(waiting) > AHEAD:
-                yield _moved(waiting.popleft().result(), world.device)
-        while waiting:
-            yield _moved(waiting.popleft().result(), world.device)
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names."""
+        return self.images.labels
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """Images left out."""
+        return self.images.skipped
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def fingerprint(self) -> str:
+        """Of all pixels."""
+        return self.images.fingerprint()
+
+    def steps(self, batch: int, world: World) -> int:
+        """Whole batches."""
+        return len(self) // batch
+
+    def order(self, seed: int) -> Tensor:
+        """(N,) indices of an epoch."""
+        generator = torch.Generator().manual_seed(seed)
+        if not self.balanced:
+            return torch.randperm(len(self), generator=generator)
+        targets = self.images.targets
+        chances = 1.0 / torch.bincount(targets, minlength=len(self.labels))[targets].double()
+        return torch.multinomial(chances, len(self), replacement=True, generator=generator)
+
+    def epoch(self, seed: int, batch: int, done: int, world: World) -> Iterator[tuple[Tensor, Tensor]]:
+        """See `Feed`."""
+        wanted = self.order(seed)[: self.steps(batch, world) * batch]
+        parts = [whole[world.rank :: world.size] for whole in torch.split(wanted, batch)[done:]]
+        if world.device.type == "cpu":
+            # Another thread would take from the network what it saves.
+            yield from ((self.images.pixels[part], self.images.targets[part]) for part in parts)
+        else:
+            yield from self._ahead(parts, world.device)
+
+    def _ahead(self, parts: list[Tensor], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+        def fetch(part: Tensor) -> tuple[Tensor, Tensor]:
+            return self.images.pixels[part].pin_memory(), self.images.targets[part].pin_memory()
+
+        waiting: deque[Future[tuple[Tensor, Tensor]]] = deque()
+        with ThreadPoolExecutor(WORKERS) as pool:
+            for part in parts:
+                waiting.append(pool.submit(fetch, part))
+                if len(waiting) > AHEAD:
+                    yield _moved(waiting.popleft().result(), device)
+            while waiting:
+                yield _moved(waiting.popleft().result(), device)
 
 
 def _moved(pair: tuple[Tensor, Tensor], device: torch.device) -> tuple[Tensor, Tensor]:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from rich.table import Table
+from torch import Tensor
 
 from edgekit.files import write_whole
 from edgekit.images import ImageSet
 from edgekit.progress import console, tracked
 from edgekit.train.allocator import keep_memory
-from edgekit.train.data import PixelSet, for_training
-from edgekit.train.feed import epoch_order, seed_of
+from edgekit.train.feed import Feed, seed_of
+from edgekit.train.loop import as_feed
 from edgekit.train.options import Options
-from edgekit.train.run import begin_epoch, one_step, start
+from edgekit.train.run import Run, begin_epoch, one_step, start
+from edgekit.train.shards import ShardSet
 from edgekit.train.world import World
 
 STEPS = 100
@@ -28,7 +31,7 @@ BURST = 4.0
 SHOWN = 8
 
 
-def find_rate(options: Options, train_set: ImageSet, out: Path, world: World) -> float:
+def find_rate(options: Options, train_set: ImageSet | ShardSet, out: Path, world: World) -> float:
     """Try rates, print what to use, and write the curve beside `out` as `<stem>.lr.csv`.
 
     Args:
@@ -45,9 +48,9 @@ def find_rate(options: Options, train_set: ImageSet, out: Path, world: World) ->
     """
     keep_memory()
     with world.one_after_another():
-        pixels = for_training(train_set, options.spec)
+        feed = as_feed(train_set, options)
     with torch.random.fork_rng(devices=[]):
-        rates, losses = curve(replace(options, qat_epochs=0), pixels, world)
+        rates, losses = curve(replace(options, qat_epochs=0), feed, world)
     best = propose(rates, losses)
     if world.is_first:
         path = out.with_name(f"{out.stem}.lr.csv")
@@ -58,25 +61,20 @@ def find_rate(options: Options, train_set: ImageSet, out: Path, world: World) ->
     return best
 
 
-def curve(options: Options, pixels: PixelSet, world: World) -> tuple[list[float], list[float]]:
+def curve(options: Options, feed: Feed, world: World) -> tuple[list[float], list[float]]:
     """Rates, and the smoothed loss before each step; ends where training bursts."""
-    run = start(options, pixels, None, world=world)
+    run = start(options, feed, None, world=world)
     begin_epoch(run, 0)
-    ratio = options.head_lr / options.lr
     rates: list[float] = []
     losses: list[float] = []
     mean = 0.0
-    for step in tracked("Trying rates", range(STEPS), STEPS, "steps"):
+    for step, (pixels, targets) in zip(
+        tracked("Trying rates", range(STEPS), STEPS, "steps"), _endless(run), strict=False
+    ):
         rate = LOWEST * (HIGHEST / LOWEST) ** (step / (STEPS - 1))
         for group in run.optimizer.param_groups:
-            group["lr"] = rate * (ratio if group["peak"] == options.head_lr else 1.0)
-        # Small sets are gone through as often as it takes.
-        index, place = divmod(step, run.steps)
-        order = epoch_order(pixels, run.steps * run.batch, balanced=options.balanced, seed=seed_of(options.seed, index))
-        part = torch.split(order, run.batch)[place][world.rank :: world.size]
-        loss, _ = one_step(
-            run, pixels.pixels[part].to(world.device), pixels.targets[part].to(world.device), index, place
-        )
+            group["lr"] = rate * group["peak"] / options.lr
+        loss, _ = one_step(run, pixels, targets, 0, step)
         value = world.total(loss.double()).item() / world.size
         mean = SMOOTH * mean + (1.0 - SMOOTH) * value
         smoothed = mean / (1.0 - SMOOTH ** (step + 1))
@@ -85,6 +83,12 @@ def curve(options: Options, pixels: PixelSet, world: World) -> tuple[list[float]
         rates.append(rate)
         losses.append(smoothed)
     return rates, losses
+
+
+def _endless(run: Run) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches; small sets are gone through as often as it takes."""
+    for index in itertools.count():
+        yield from run.train_set.epoch(seed_of(run.options.seed, index), run.batch, 0, run.world)
 
 
 def propose(rates: Sequence[float], losses: Sequence[float]) -> float:

@@ -18,16 +18,17 @@ from edgekit.images import ImageSet
 from edgekit.progress import console
 from edgekit.train import checkpoint as checkpoints
 from edgekit.train import resume as resuming
-from edgekit.train.allocator import keep_memory
+from edgekit.train.allocator import enough_memory, keep_memory
 from edgekit.train.checkpoint import Checkpoint
-from edgekit.train.data import for_evaluation, for_training
+from edgekit.train.data import PixelSet, for_evaluation, for_training
 from edgekit.train.evaluate import ClassScore
-from edgekit.train.feed import batches, epoch_order, seed_of
+from edgekit.train.feed import Feed, PixelFeed, seed_of
 from edgekit.train.log import Log
 from edgekit.train.optimizer import set_rates
 from edgekit.train.options import Options
 from edgekit.train.resume import Epoch, Partial, best_path, check_same_images, last_path
 from edgekit.train.run import Run, as_checkpoint, begin_epoch, one_step, start, validate
+from edgekit.train.shards import ShardSet
 from edgekit.train.stop import Stop
 from edgekit.train.tally import Tally
 from edgekit.train.weights import check_available
@@ -70,8 +71,8 @@ class Result:
 
 def train(
     options: Options,
-    train_set: ImageSet,
-    val_set: ImageSet | None = None,
+    train_set: ImageSet | ShardSet,
+    val_set: ImageSet | ShardSet | None = None,
     *,
     out: str | Path | None = None,
     resume: bool = False,
@@ -82,7 +83,7 @@ def train(
 
     Args:
         options: What and how.
-        train_set: Labelled images.
+        train_set: Labelled images, or shards.
         val_set: Scored after every epoch, if given.
         out: Where the finished checkpoint goes. While training, `<out stem>.last.pt` beside it holds the last
             finished epoch or step; an interrupted run leaves it behind. `<out stem>.best.pt` holds the epoch with the
@@ -103,8 +104,8 @@ def train(
         check_available(options.architecture)
     keep_memory()
     with world.one_after_another():
-        pixels = for_training(train_set, options.spec)
-        val_pixels = None if val_set is None else for_evaluation(val_set, options.spec)
+        pixels = as_feed(train_set, options)
+        val_pixels = val_set if val_set is None else as_pixels(val_set, options)
     fingerprint = pixels.fingerprint() if out else ""
     with torch.random.fork_rng(devices=[]):
         with world.one_after_another():
@@ -112,7 +113,8 @@ def train(
         if before is not None:
             check_same_images(before, fingerprint, pixels.labels)
             _go_on(run, before)
-        _all_epochs(run, Path(out) if out else None, fingerprint, log or Log())
+        with enough_memory(run.batch // world.size):
+            _all_epochs(run, Path(out) if out else None, fingerprint, log or Log())
         if not run.classes:  # all epochs were done before
             validate(run)
     checkpoint = as_checkpoint(run)
@@ -121,6 +123,18 @@ def train(
     skipped = pixels.skipped + (val_pixels.skipped if val_pixels else ())
     seconds = sum(epoch.seconds for epoch in run.epochs)
     return Result(checkpoint, run.epochs, seconds, skipped, fingerprint, run.classes)
+
+
+def as_feed(images: ImageSet | ShardSet, options: Options) -> Feed:
+    """Where a set's batches come from."""
+    if isinstance(images, ShardSet):
+        return images
+    return PixelFeed(for_training(images, options.spec), options.balanced)
+
+
+def as_pixels(images: ImageSet | ShardSet, options: Options) -> PixelSet:
+    """A set as the network will be given it."""
+    return images.whole() if isinstance(images, ShardSet) else for_evaluation(images, options.spec)
 
 
 def best_of(epochs: list[Epoch]) -> int | None:
@@ -224,17 +238,13 @@ def _one_epoch(run: Run, bar: Progress, task: TaskID, stop: Stop) -> Epoch | Non
     """What it gave; None if it was stopped, and `run.partial` says where."""
     index, world, options = len(run.epochs), run.world, run.options
     begin_epoch(run, index)
-    order = epoch_order(
-        run.train_set, run.steps * run.batch, balanced=options.balanced, seed=seed_of(options.seed, index)
-    )
     before = run.partial or Partial(0, 0, 0, 0.0, 0.0)
     if not world.is_first:  # its sums are those of all processes
         before = replace(before, correct=0, loss_sum=0.0)
     tally = Tally(before, world.size)
     every = 1 if world.device.type == "cpu" else LOOK_EVERY
-    for step, (pixels, targets) in enumerate(
-        batches(run.train_set, order, run.batch, before.steps, world), before.steps
-    ):
+    rest = run.train_set.epoch(seed_of(options.seed, index), run.batch, before.steps, world)
+    for step, (pixels, targets) in enumerate(rest, before.steps):
         set_rates(run.optimizer, options.warmup, (index * run.steps + step) / (run.steps * options.epochs))
         tally.add(*one_step(run, pixels, targets, index, step), len(targets))
         if (step + 1) % every and step + 1 < run.steps:

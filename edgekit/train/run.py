@@ -17,7 +17,7 @@ from edgekit.train.augment import augment
 from edgekit.train.checkpoint import Checkpoint
 from edgekit.train.data import PixelSet, normalizer
 from edgekit.train.evaluate import ClassScore, by_class, confusion, predict
-from edgekit.train.feed import seed_of
+from edgekit.train.feed import Feed, seed_of
 from edgekit.train.mixing import mix, soft_targets
 from edgekit.train.objective import Teacher, load_teacher, loss_of
 from edgekit.train.optimizer import make_optimizer
@@ -55,7 +55,7 @@ class Run:
     network: nn.Module
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
-    train_set: PixelSet
+    train_set: Feed
     val_set: PixelSet | None
     teacher: Teacher | None
     average: AveragedModel | None
@@ -72,8 +72,8 @@ class Run:
 
     @property
     def steps(self) -> int:
-        """Steps per epoch; what is left over after whole batches waits for the next shuffle."""
-        return len(self.train_set) // self.batch
+        """Steps per epoch."""
+        return self.train_set.steps(self.batch, self.world)
 
     @property
     def judged(self) -> nn.Module:
@@ -83,7 +83,7 @@ class Run:
 
 def start(
     options: Options,
-    train_set: PixelSet,
+    train_set: Feed,
     val_set: PixelSet | None,
     *,
     world: World | None = None,

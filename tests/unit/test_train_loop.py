@@ -15,6 +15,7 @@ from edgekit.train import checkpoint as checkpoints
 from edgekit.train import loop
 from edgekit.train.data import for_evaluation
 from edgekit.train.evaluate import predict
+from edgekit.train.feed import PixelFeed
 from edgekit.train.loop import train
 from edgekit.train.optimizer import set_rates
 from edgekit.train.options import Options
@@ -220,7 +221,7 @@ def test_frozen_blocks_keep_weights_and_statistics(images):
 
 
 def test_rates_rise_and_then_fall_to_nothing(images):
-    run = loop.start(replace(TINY, epochs=10), for_evaluation(images, InputSpec(32, 32), False), None)
+    run = loop.start(replace(TINY, epochs=10), PixelFeed(for_evaluation(images, InputSpec(32, 32), False)), None)
     total = run.steps * 10
     rates = []
     for step in range(total):

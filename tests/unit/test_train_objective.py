@@ -21,7 +21,7 @@ from edgekit.train.augment import NONE, Augmentation, augment
 from edgekit.train.checkpoint import Checkpoint
 from edgekit.train.data import PixelSet, for_evaluation
 from edgekit.train.evaluate import predict
-from edgekit.train.feed import batches, epoch_order, seed_of
+from edgekit.train.feed import PixelFeed, seed_of
 from edgekit.train.loop import train
 from edgekit.train.mixing import mix, soft_targets
 from edgekit.train.narrow import narrow
@@ -174,23 +174,23 @@ def test_every_image_comes_once_whatever_the_number_of_processes(images):
         torch.arange(count) % 5,
         tuple("abcde"),
     )
-    order = epoch_order(pixels, 48, balanced=False, seed=seed_of(0, 3))
-    alone = [part for part, _ in batches(pixels, order, 12, 0, World())]
-    shared = [[part for part, _ in batches(pixels, order, 12, 0, World(rank, 3))] for rank in range(3)]
+    feed, seed = PixelFeed(pixels), seed_of(0, 3)
+    alone = [part for part, _ in feed.epoch(seed, 12, 0, World())]
+    shared = [[part for part, _ in feed.epoch(seed, 12, 0, World(rank, 3))] for rank in range(3)]
     seen = [int(image[0, 0, 0]) for part in alone for image in part]
     assert len(set(seen)) == 48
     for step, whole in enumerate(alone):
         parts = [shared[rank][step] for rank in range(3)]
         assert [len(part) for part in parts] == [4, 4, 4]
         assert sorted(torch.cat(parts)[:, 0, 0, 0].tolist()) == sorted(whole[:, 0, 0, 0].tolist())
-    rest = [part for part, _ in batches(pixels, order, 12, 2, World())]
+    rest = [part for part, _ in feed.epoch(seed, 12, 2, World())]
     assert all(torch.equal(one, other) for one, other in zip(rest, alone[2:], strict=True))
 
 
 def test_a_balanced_epoch_has_as_many_of_each_class():
     targets = torch.tensor([0] * 900 + [1] * 90 + [2] * 10)
     pixels = PixelSet(torch.zeros(1000, 1, 1, 3, dtype=torch.uint8), targets, tuple("abc"))
-    drawn = torch.bincount(targets[epoch_order(pixels, 1000, balanced=True, seed=7)])
+    drawn = torch.bincount(targets[PixelFeed(pixels, balanced=True).order(7)])
     # Binomial: a standard deviation of 15.
     assert all(abs(int(count) - 333) < 60 for count in drawn)
 

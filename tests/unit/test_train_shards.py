@@ -1,0 +1,147 @@
+"""WebDataset's tar shards: each sample once, to one process; what is not right is named."""
+
+import io
+import tarfile
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from support.photos import CLASSES, picture
+
+from edgekit.card import InputSpec
+from edgekit.cli import run
+from edgekit.errors import InputError
+from edgekit.train.feed import seed_of
+from edgekit.train.loop import train
+from edgekit.train.options import Options
+from edgekit.train.shards import has_shards, open_shards
+from edgekit.train.world import World
+
+SPEC = InputSpec(32, 32)
+
+
+def write_shard(path, images, targets, first=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as tar:
+        for number, (image, target) in enumerate(zip(images, targets, strict=True), first):
+            encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
+            for suffix, data in (("png", encoded), ("cls", str(target).encode())):
+                info = tarfile.TarInfo(f"{number:06}.{suffix}")
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+
+
+@pytest.fixture(scope="module")
+def numbered(tmp_path_factory):
+    """Seven shards of different sizes; every image is one colour, which is its number."""
+    folder, number = tmp_path_factory.mktemp("shards"), 0
+    (folder / "labels.txt").write_text("a\nb\nc\n")
+    for shard, count in enumerate((9, 4, 7, 5, 8, 3, 6)):
+        numbers = np.arange(number, number + count)
+        images = [np.full((40, 40, 3), 5 * value, np.uint8) for value in numbers]
+        write_shard(folder / "train" / f"{shard:03}.tar", images, numbers % 3, number)
+        number += count
+    write_shard(
+        folder / "val" / "0.tar", [np.full((40, 40, 3), 5 * value, np.uint8) for value in range(4)], [0, 1, 2, 0]
+    )
+    return folder
+
+
+def seen(shards, world, batch=6, seed=1, done=0):
+    parts = list(shards.epoch(seed, batch, done, world))
+    return [pixels[:, 0, 0, 0].tolist() for pixels, _ in parts], [targets.tolist() for _, targets in parts]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_each_sample_once_and_each_process_as_many(numbered, size):
+    shards, _ = open_shards(numbered, SPEC)
+    assert len(shards) == 42
+    steps = shards.steps(6, World(0, size))
+    everything = []
+    for rank in range(size):
+        pixels, targets = seen(shards, World(rank, size))
+        assert [len(part) for part in pixels] == [6 // size] * steps
+        flat = [value // 5 for part in pixels for value in part]
+        assert [value % 3 for value in flat] == [value for part in targets for value in part]
+        everything += flat
+    assert len(set(everything)) == len(everything) == 6 * steps
+    assert size > 1 or len(everything) == 42
+
+
+def test_epochs_differ_and_repeat_and_go_on_in_the_middle(numbered):
+    shards, _ = open_shards(numbered, SPEC)
+    first = seen(shards, World(), seed=seed_of(0, 0))
+    assert first == seen(shards, World(), seed=seed_of(0, 0))
+    assert first != seen(shards, World(), seed=seed_of(0, 1))
+    rest = seen(shards, World(), seed=seed_of(0, 0), done=3)
+    assert (rest[0], rest[1]) == (first[0][3:], first[1][3:])
+
+
+def test_a_network_learns_from_shards_and_is_judged_by_shards(tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "labels.txt").write_text("\n".join(CLASSES))
+    for split, shards in (("train", 4), ("val", 1)):
+        for shard in range(shards):
+            targets = rng.integers(0, 3, 30)
+            write_shard(tmp_path / split / f"{shard}.tar", [picture(CLASSES[t], rng) for t in targets], targets)
+    assert has_shards(tmp_path)
+    options = Options(width=0.25, size=32, stem_stride=1, epochs=10, batch=10, lr=5e-3, head_lr=5e-3)
+    train_set, val_set = open_shards(tmp_path, options.spec)
+    result = train(options, train_set, val_set, out=tmp_path / "m.pt")
+    assert result.epochs[-1].loss < result.epochs[0].loss
+    assert result.epochs[-1].validation > 0.5
+    again = train(options, train_set, val_set).checkpoint.state
+    assert all(torch.equal(again[name], value) for name, value in result.checkpoint.state.items())
+
+
+def test_too_few_shards_for_the_processes(numbered):
+    shards, _ = open_shards(numbered, SPEC)
+    with pytest.raises(InputError, match=r"a shard for each of 8 processes, got 7\. Cut the set into more shards"):
+        shards.steps(8, World(0, 8))
+    with pytest.raises(InputError, match=r"samples for a batch, got 42\. Use a smaller --batch"):
+        shards.steps(64, World())
+    with pytest.raises(InputError, match="samples for a batch, got 42"):
+        list(replace(shards).epoch(0, 64, 0, World()))
+
+
+@pytest.mark.parametrize(
+    ("target", "data", "expected"),
+    [
+        (b"9", None, "must be an image of one of 3 classes, got class 9"),
+        (b"cat", None, r"must have a class number \(.cls\), got b'cat'"),
+        (b"0", b"rubbish", "must be an image, got 7 bytes"),
+    ],
+)
+def test_a_sample_that_is_not_right_is_named(numbered, tmp_path, target, data, expected):
+    (tmp_path / "labels.txt").write_text("a\nb\nc\n")
+    for split in ("train", "val"):
+        write_shard(tmp_path / split / "0.tar", [np.zeros((4, 4, 3), np.uint8)], [0])
+    encoded = data or cv2.imencode(".png", np.zeros((4, 4, 3), np.uint8))[1].tobytes()
+    with tarfile.open(tmp_path / "val" / "0.tar", "w") as tar:
+        for name, content in (("x.png", encoded), ("x.cls", target)):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    _, val_set = open_shards(tmp_path, SPEC)
+    with pytest.raises(InputError, match=rf"0\.tar: x {expected}"):
+        val_set.whole()
+
+
+def test_what_is_missing_is_named(numbered, tmp_path, capsys):
+    with pytest.raises(InputError, match=r"a class name per line in labels\.txt, got none"):
+        open_shards(tmp_path, SPEC)
+    (tmp_path / "labels.txt").write_text("a\na\n")
+    with pytest.raises(InputError, match="at least two different names, got a, a"):
+        open_shards(tmp_path, SPEC)
+    (tmp_path / "labels.txt").write_text("a\nb\n")
+    with pytest.raises(InputError, match="train must hold tar files, got none"):
+        open_shards(tmp_path, SPEC)
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "0.tar").write_bytes(b"no tar")
+    with pytest.raises(InputError, match=r"0\.tar must be a tar file"):
+        open_shards(tmp_path, SPEC)
+    for word in ("--dry-run", "--balanced"):
+        assert run(["train", str(numbered), "--out", str(tmp_path / "m.pt"), "--weights", "none", word]) == 2
+        assert f"{word} must have folders of images, got shards" in capsys.readouterr().err
