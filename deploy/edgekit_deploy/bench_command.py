@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgekit.shipped import model_argument
+
 if TYPE_CHECKING:
     from edgekit_deploy.bench import Bench
     from edgekit_deploy.cold_start import ColdStart
@@ -28,7 +30,7 @@ def _thread_list(_context: click.Context, _option: click.Parameter, value: str) 
 
 
 @click.command("bench")
-@click.argument("model", type=click.Path(path_type=Path))
+@model_argument()
 @click.option(
     "--threads",
     default="auto",
@@ -57,6 +59,7 @@ def command(model: Path, threads: list[int], seconds: float, repeats: int, minut
     \b
     Examples:
       edgekit bench model.tflite
+      edgekit bench cifar10
       edgekit bench model.tflite --threads 1,2,4 --seconds 10 --cold-start 0
       edgekit bench model.tflite --minutes 10 --json > result.json
 

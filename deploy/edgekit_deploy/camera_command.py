@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgekit.shipped import model_argument
+
 if TYPE_CHECKING:
     from edgekit.bundle import Bundle
     from edgekit_deploy.camera_outputs import Outputs
@@ -33,7 +35,7 @@ def _threads(_context: click.Context, _parameter: click.Parameter, value: str) -
 
 
 @click.command("camera")
-@click.argument("model", type=A_FILE)
+@model_argument()
 @click.option(
     "--source",
     default="0",
@@ -100,6 +102,7 @@ def command(model: Path, source: str, **options: Any) -> int:
     \b
     Examples:
       edgekit camera model.tflite                              camera 0, in a window
+      edgekit camera --model cifar10                           with a model that comes with edgekit
       edgekit camera model.tflite --source rtsp://porch/stream --mqtt mqtt://hub
       edgekit camera model.tflite --serve 8080 --wrong wrong/   see http://127.0.0.1:8080
       edgekit camera model.tflite --source clip.mp4 --record out.mp4

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgekit.shipped import model_argument
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -16,7 +18,7 @@ COLOURS = {"ok": "green", "note": "yellow", "broken": "bold red"}
 
 
 @click.command("doctor")
-@click.argument("model", type=click.Path(path_type=Path), required=False)
+@model_argument(required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON instead of a table.")
 def command(model: Path | None, as_json: bool) -> None:
     """Check this machine and, if given, MODEL: does it give the same bits here as where it was made?

@@ -45,7 +45,7 @@ def write_record(out: Path, options: Options, result: Result, world: World | Non
     """
     facts = {
         "format": FORMAT,
-        "command": sys.argv,
+        "command": ["edgekit", *sys.argv[1:]],
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "checkpoint": {"file": out.name, "sha256": sha256(out)},
         "options": to_plain(options),

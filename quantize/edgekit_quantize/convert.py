@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edgekit.card import Measurement
 from edgekit.images import ImageSet
-from edgekit.preprocess import normalize
+from edgekit.preprocess import Image, normalize
 from edgekit.progress import console
 from edgekit_quantize.calibration_checks import check_normalization, sanity_warnings
 from edgekit_quantize.calibration_images import read_calibration_images
@@ -73,6 +73,7 @@ def convert(
     threads: int = 2,
     budget: float = float("inf"),
     limit: Limit | None = None,
+    golden: Sequence[Image] = (),
 ) -> Conversion:
     """Convert and quantize a classifier to one self-describing model.
 
@@ -87,6 +88,7 @@ def convert(
         threads: Of the interpreters.
         budget: Seconds for all recipes together; see `choose.choose`.
         limit: How much accuracy may be lost; see `choose.choose`.
+        golden: RGB uint8 (H, W, 3), for golden samples; by default some of the calibration images.
 
     Raises:
         InputError: Unusable network or images.
@@ -104,7 +106,8 @@ def convert(
             proof = _prove(model, chosen, threads)
         with _stage("seal", seconds), console.status("seal …"):
             measurements = _measurements(model, choice, proof)
-            data = seal(model.source, model.images, chosen, measurements, name=name, seed=seed)
+            shown = golden or model.images.originals
+            data = seal(model.source, model.images, chosen, measurements, shown, name=name, seed=seed)
         page = None
         if explain:
             with _stage("explain", seconds):

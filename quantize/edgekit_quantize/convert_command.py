@@ -9,6 +9,7 @@ import click
 from edgekit.errors import InputError
 
 if TYPE_CHECKING:
+    from edgekit.preprocess import Image
     from edgekit_quantize.choose import Limit
     from edgekit_quantize.recipe import Recipe
 
@@ -72,6 +73,13 @@ def _triple(_: click.Context, option: click.Parameter, value: str | None) -> tup
 )
 @click.option("--std", metavar="R,G,B", callback=_triple, help="Likewise.  [default: 0.5]")
 @click.option("--crop", type=float, default=None, help="Likewise: centred part of the image used.  [default: 1.0]")
+@click.option(
+    "--golden",
+    default=None,
+    metavar="DIR",
+    help="Pictures that may travel with the model as its golden samples, four "
+    "at most.  [default: four calibration images]",
+)
 @click.option("--labels", default=None, metavar="FILE", help="Likewise: class names, one per line.")
 @click.option("--seed", default=0, show_default=True, help="Of the choice of calibration images and of tuning.")
 @click.option("--threads", default=None, type=click.IntRange(1, 256), help="[default: all cores]")
@@ -109,6 +117,7 @@ def command(
     recipes = [load_recipe(name) for name in names]
     images = (labelled_folder if options["labelled"] else unlabelled_folder)(calibration)
     labels = _read_labels(options["labels"])
+    golden = _golden(options["golden"])
     if explain_out is not None:
         _check_explainable(explain_out, recipes)
     outputs = {"--out": out, "--onnx": onnx_out, "--explain": explain_out}
@@ -140,12 +149,24 @@ def command(
         threads=options["threads"] or available_cores(),
         budget=60.0 * options["budget"],
         limit=limit,
+        golden=golden,
     )
     contents: dict[str, bytes | str] = {"--out": result.data, "--onnx": result.onnx, "--explain": result.page or ""}
     write_all({path: contents[name] for name, path in given.items()})
     show(result, out)
     if explain_out is not None:
         console.print(f"Layer by layer: {explain_out}", markup=False)
+
+
+def _golden(folder: str | None) -> tuple[Image, ...]:
+    """The first images of a folder."""
+    if folder is None:
+        return ()
+    from edgekit.images import unlabelled_folder
+    from edgekit_quantize.calibration_images import GOLDEN_IMAGES
+
+    found = unlabelled_folder(folder)
+    return tuple(found.image(index) for index in range(min(GOLDEN_IMAGES, len(found.paths))))
 
 
 def _check_different(paths: dict[str, str]) -> None:

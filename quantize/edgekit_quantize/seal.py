@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib import metadata
 
 from edgekit import __version__, bundle
 from edgekit.card import Card, Measurement, OutputSpec, Provenance
+from edgekit.preprocess import Image
 from edgekit_quantize.calibration_images import CalibrationImages
 from edgekit_quantize.candidate import Candidate
 from edgekit_quantize.golden import NO_GOLDEN, make_golden
@@ -21,6 +23,7 @@ def seal(
     images: CalibrationImages,
     candidate: Candidate,
     measurements: tuple[Measurement, ...],
+    shown: Sequence[Image],
     *,
     name: str,
     seed: int,
@@ -32,6 +35,7 @@ def seal(
         images: What calibration saw.
         candidate: What the recipe made.
         measurements: For the card.
+        shown: Images for golden samples.
         name: Of the model.
         seed: Of the choice of images.
 
@@ -42,7 +46,7 @@ def seal(
     spec = replace(source.input, quantization=check.input)
     description = f"{source.architecture.name} image classifier, {len(source.labels)} classes, {recipe.description}."
     described = attach(candidate.flatbuffer, name, description, source.input)
-    golden = NO_GOLDEN if check.input is None else make_golden(described, spec, images.originals)
+    golden = NO_GOLDEN if check.input is None else make_golden(described, spec, shown)
     card = Card(
         name=name,
         architecture=source.architecture,

@@ -247,3 +247,19 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path, photos, checkpoint_file, seconds
     assert told.strip().splitlines()[-1] == "Interrupted."
     assert list(out.iterdir()) == []
     assert [path for path in scratch.iterdir() if path.name.startswith("edgekit-")] == []
+
+
+def test_golden_samples_can_be_other_pictures(tmp_path, photos, checkpoint_file):
+    """Nothing of the calibration images travels with the model then."""
+    folder = tmp_path / "golden"
+    folder.mkdir()
+    drawn = [np.full((40, 50, 3), value, np.uint8) for value in (10, 200)]
+    for number, image in enumerate(drawn):
+        cv2.imwrite(str(folder / f"{number}.png"), image)
+    out = tmp_path / "m.tflite"
+    assert convert(checkpoint_file, photos, out, "--recipe", "int8-minmax", "--golden", folder) == 0
+    found = bundle.read(out)
+    images = [cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR) for png in found.images.values()]
+    assert len(found.card.golden) == len(images) == 2
+    assert all(np.array_equal(image, expected) for image, expected in zip(images, drawn, strict=True))
+    assert run(["doctor", str(out)]) == 0

@@ -235,7 +235,9 @@ def sealed_files(tmp_path_factory, models, spec, pixels, reference, converted, c
         assert check.sqnr_db > LEAST_SQNR_DB[kind]
         files[kind] = folder / f"{kind}.tflite"
         candidate = Candidate(load_recipe(kind), model, check, 0.0)
-        files[kind].write_bytes(seal(source, images, candidate, check.measurements(), name="tiny", seed=0))
+        files[kind].write_bytes(
+            seal(source, images, candidate, check.measurements(), images.originals, name="tiny", seed=0)
+        )
     return files
 
 

@@ -9,7 +9,7 @@ from support.photos import CLASSES, write_folder
 
 from edgekit.cli import run
 from edgekit.errors import InputError
-from edgekit.images import labelled_folder
+from edgekit.images import ArraySet, labelled_folder
 from edgekit.train.data import for_training, open_folder
 from edgekit.train.dry_run import images_per_second
 from edgekit.train.loop import train
@@ -119,3 +119,19 @@ def test_the_estimate_is_that_of_a_run(photos):
     result = train(options, labelled_folder(photos))
     # The machine is shared: within a factor of four.
     assert 0.25 < images_per_second(options, 3) / result.images_per_second < 4.0
+
+
+def test_names_are_made_a_fixed_number_of_times_however_many_copies_there_are():
+    """A set makes a list of all its names whenever it is asked: once per image would be a square."""
+    asked = []
+
+    class Counting(ArraySet):
+        @property
+        def names(self):
+            asked.append(1)
+            return super().names
+
+    pixels = np.arange(200, dtype=np.uint8).reshape(200, 1, 1, 1).repeat(3, 3)
+    images = Counting(pixels, np.zeros(200, np.int64), ("a",))
+    assert len(leaked(images, images)) == 200
+    assert len(asked) < 10

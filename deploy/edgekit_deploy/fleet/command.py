@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgekit.shipped import model_argument
 from edgekit_deploy.fleet import unit
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def keygen_command(key: Path, passphrase: bool) -> None:
 
 
 @command.command("build")
-@click.argument("model", type=A_FILE)
+@model_argument()
 @click.option("--out", type=A_FILE, required=True, help="The bundle, .ekb.")
 @click.option("--key", type=A_FILE, required=True, help="What keygen made.")
 @click.option("--camera", metavar="OPTIONS", help=f'Of edgekit camera, in one word.  [default: "{unit.CAMERA}"]')

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgekit.errors import InputError
+from edgekit.shipped import model_argument
 
 if TYPE_CHECKING:
     from edgekit.bundle import Bundle
@@ -36,7 +37,7 @@ Examples:
   edgekit report model.tflite --reference model.pt --data photos/val --out new.html --baseline old.json
 """,
 )
-@click.argument("model", type=_FILE)
+@model_argument()
 @click.option(
     "--reference", required=True, help="Float: CHECKPOINT.pt, mobilenet_v2:imagenet, FILE.onnx or FILE.tflite."
 )

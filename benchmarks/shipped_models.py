@@ -1,0 +1,131 @@
+"""The models that come with edgekit, from nothing: a teacher, three students, int8, and what each stage is worth.
+
+    python -m benchmarks.shipped_models runs/shipped
+
+Every step is a command that a user has, and is left out if its result is there: after an interruption the same line
+goes on. Needs hours on a CPU. The files end in edgekit/shipped/, the records in benchmarks/results/training/.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import cv2
+import numpy as np
+
+from benchmarks.cifar10_folders import write_folders
+from benchmarks.support import EDGEKIT, RESULTS
+from edgekit import shipped
+from edgekit.files import write_whole
+from edgekit.train import cifar10
+
+TEACHER = "teacher"
+TRAINING = RESULTS / "training"
+# The teacher was trained with label smoothing: softened once more, its answers would say little.
+DISTILL = ("--teacher", f"{TEACHER}.pt", "--temperature", "1", "--epochs", "24", "--size", "96")
+CALIBRATION = 2000
+
+
+@dataclass(frozen=True)
+class Model:
+    """One of them: name in `shipped.MODELS`, the model's own name, and how it is trained."""
+
+    name: str
+    options: Sequence[str]
+    recipe: str = "int8-qat"
+
+    @property
+    def stem(self) -> str:
+        """Of its files."""
+        return Path(shipped.MODELS[self.name]).stem
+
+
+MODELS = (
+    Model("cifar10", ("--width", "0.5", "--weights", f"{TEACHER}.pt")),
+    Model("cifar10-v1", ("--arch", "mobilenet_v1", "--width", "0.5", "--weights", "none")),
+    Model("cifar10-small", ("--width", "0.35", "--weights", f"{TEACHER}.pt")),
+)
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+def main(folder: Path) -> None:
+    """Make what is not yet in FOLDER."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rates = ("--lr", "0.0005", "--head-lr", "0.002", "--freeze", "0")
+    _train(folder, TEACHER, ("--size", "96", "--epochs", "12", "--batch", "64", *rates))
+    train_set, _ = cifar10.load()
+    if not (folder / "calibration").exists():
+        write_folders(cifar10.balanced_subset(train_set, CALIBRATION, 0), folder / "calibration")
+    _draw(folder / "golden")
+    for model in MODELS:
+        _train(folder, model.stem, (*DISTILL, *model.options))
+        _convert(folder, model)
+        shutil.copyfile(folder / f"{model.stem}.tflite", shipped.find(model.name))
+    _keep_records(folder)
+
+
+def _train(folder: Path, stem: str, options: Sequence[str]) -> None:
+    if (folder / f"{stem}.pt").exists():
+        return
+    resume = ("--resume",) if (folder / f"{stem}.last.pt").exists() else ()
+    subprocess.run([*EDGEKIT, "train", "cifar10", "--out", f"{stem}.pt", *options, *resume], cwd=folder, check=True)
+
+
+def _convert(folder: Path, model: Model) -> None:
+    if not (folder / f"{model.stem}.tflite").exists():
+        words = ("convert", f"{model.stem}.pt", "--calibration", "calibration", "--labelled", "--golden", "golden")
+        more = ("--recipe", model.recipe, "--out", f"{model.stem}.tflite")
+        subprocess.run([*EDGEKIT, *words, *more], cwd=folder, check=True)
+    if not (folder / f"{model.stem}.json").exists():
+        words = ("report", f"{model.stem}.tflite", "--reference", f"{model.stem}.pt", "--data", "cifar10", "--quick")
+        subprocess.run([*EDGEKIT, *words, "--out", f"{model.stem}.html"], cwd=folder, check=True)
+
+
+def _draw(folder: Path) -> None:
+    """Golden samples of our own, since they travel with the file: a plane, a ship, a truck and a frog, as it were."""
+    folder.mkdir(exist_ok=True)
+    sky, sea, road, leaf = (235, 206, 135), (160, 110, 40), (120, 120, 120), (60, 140, 60)
+    for number, ground in enumerate((sky, sea, road, leaf)):
+        rows = np.linspace(1.0, 0.6, 60)[:, None, None]
+        image = (np.full((60, 60, 3), ground) * rows).astype(np.uint8)
+        if number == 0:
+            cv2.ellipse(image, (30, 30), (24, 4), -10, 0, 360, (240, 240, 240), -1, cv2.LINE_AA)
+            cv2.fillPoly(image, [np.array([[26, 30], [40, 12], [34, 30], [40, 46]])], (200, 200, 200), cv2.LINE_AA)
+        elif number == 1:
+            cv2.rectangle(image, (0, 0), (60, 24), sky, -1)
+            cv2.fillPoly(image, [np.array([[6, 30], [54, 30], [46, 42], [14, 42]])], (40, 40, 160), cv2.LINE_AA)
+            cv2.rectangle(image, (22, 18), (38, 30), (245, 245, 245), -1)
+        elif number == 2:
+            cv2.rectangle(image, (6, 16), (38, 42), (50, 60, 190), -1)
+            cv2.rectangle(image, (38, 24), (54, 42), (60, 160, 220), -1)
+            for x in (16, 46):
+                cv2.circle(image, (x, 44), 5, (20, 20, 20), -1, cv2.LINE_AA)
+        else:
+            cv2.ellipse(image, (30, 36), (16, 11), 0, 0, 360, (40, 180, 90), -1, cv2.LINE_AA)
+            for x in (22, 38):
+                cv2.circle(image, (x, 25), 5, (230, 250, 230), -1, cv2.LINE_AA)
+                cv2.circle(image, (x, 25), 2, (10, 10, 10), -1, cv2.LINE_AA)
+        cv2.imwrite(str(folder / f"{number}.png"), image)
+
+
+def _keep_records(folder: Path) -> None:
+    TRAINING.mkdir(exist_ok=True)
+    for stem in (TEACHER, *(model.stem for model in MODELS)):
+        write_whole(TRAINING / f"{stem}.run.json", (folder / f"{stem}.run.json").read_bytes())
+        report = folder / f"{stem}.json"
+        if report.exists():
+            found = json.loads(report.read_text(encoding="utf-8"))
+            kept = {key: found[key] for key in ("data", "stages", "drop")}
+            kept["bytes"] = (folder / f"{stem}.tflite").stat().st_size
+            write_whole(TRAINING / f"{stem}.report.json", json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()
