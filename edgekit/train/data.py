@@ -118,12 +118,12 @@ def counted(
         bar.update(task, completed=total)  # images that were skipped count as done
 
 
-def normalizer(spec: InputSpec) -> Callable[[Tensor], Tensor]:
+def normalizer(spec: InputSpec, device: torch.device | None = None) -> Callable[[Tensor], Tensor]:
     """A function from (N, 3, H, W) float32 pixels in [0, 255] to the network's input; see `preprocess.normalize`."""
     mean, std = np.asarray(spec.mean, np.float64), np.asarray(spec.std, np.float64)
-    gain = torch.from_numpy((1.0 / (255.0 * std)).astype(np.float32)).view(1, 3, 1, 1)
-    offset = torch.from_numpy((-mean / std).astype(np.float32)).view(1, 3, 1, 1)
-    return lambda images: images * gain.to(images.device) + offset.to(images.device)
+    gain = torch.from_numpy((1.0 / (255.0 * std)).astype(np.float32)).view(1, 3, 1, 1).to(device)
+    offset = torch.from_numpy((-mean / std).astype(np.float32)).view(1, 3, 1, 1).to(device)
+    return lambda images: images * gain + offset
 
 
 def open_folder(folder: Path, val_fraction: float, seed: int) -> tuple[FileSet, FileSet]:

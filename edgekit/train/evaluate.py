@@ -63,7 +63,7 @@ def predict(
         device: Where the network is; the CPU by default.
     """
     network.eval()
-    normalize = normalizer(spec)
+    normalize = normalizer(spec, device)
     answers: list[Tensor] = []
     for batch in counted(torch.split(pixels, BATCH), "Evaluating", len(pixels), progress, size=len):
         # A permuted NHWC batch is channels-last as it is: nothing is copied.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ class Log:
     def __init__(self, folder: Path | None = None) -> None:
         self._writer: SummaryWriter | None = None
         if folder is not None:
+            # TensorBoard's own switch: without this module it imports TensorFlow where there is one, for seconds, and
+            # lets it talk.
+            sys.modules.setdefault("tensorboard.compat.notf", ModuleType("notf"))
             from torch.utils.tensorboard import SummaryWriter
 
             self._writer = SummaryWriter(folder)

@@ -52,7 +52,7 @@ def load_teacher(path: str, labels: tuple[str, ...], device: torch.device) -> Te
             "Train the teacher on the same folders.",
         )
     network = found.network().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Teacher(network, (found.input.height, found.input.width), normalizer(found.input))
+    return Teacher(network, (found.input.height, found.input.width), normalizer(found.input, device))
 
 
 def loss_of(logits: Tensor, targets: Tensor, answers: Tensor | None, network: nn.Module, options: Options) -> Tensor:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
+import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -11,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from edgekit.errors import MissingError
 from edgekit.models import create
 from edgekit.progress import console
 from edgekit.train.augment import augment
@@ -44,6 +48,7 @@ class Run:
         val_set: Images, or None.
         teacher: Whose answers are learned, or None.
         average: The averaged weights, or None.
+        normalize: (N, 3, H, W) float32 pixels in [0, 255] to the network's input.
         epochs: What each epoch gave.
         partial: Where the next epoch goes on, if it was begun.
         classes: Of the last validation.
@@ -59,6 +64,7 @@ class Run:
     val_set: PixelSet | None
     teacher: Teacher | None
     average: AveragedModel | None
+    normalize: Callable[[Tensor], Tensor]
     epochs: list[Epoch] = field(default_factory=list)
     partial: Partial | None = None
     classes: dict[str, ClassScore] = field(default_factory=dict)
@@ -97,8 +103,14 @@ def start(
         val_set: Images, or None.
         world: The processes; this one alone by default.
         restored: Its weights will come from an unfinished run.
+
+    Raises:
+        InputError: Weights or a teacher that do not fit.
+        MissingError: ImageNet's weights cannot be had, or there is no compiler for `options.compile`.
     """
     world = world or World()
+    if options.compile and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
+        raise MissingError("--compile must find a C++ compiler, got none.", "Install g++, or leave it out.")
     torch.manual_seed(options.seed)
     network = create(options.arch, classes=len(train_set.labels), width=options.width, stem_stride=options.stem_stride)
     if not restored:
@@ -115,7 +127,8 @@ def start(
         average = AveragedModel(network, multi_avg_fn=mean, use_buffers=True)
     scaler = torch.amp.GradScaler(world.device.type, enabled=options.amp == "fp16")
     optimizer = make_optimizer(network, options)
-    return Run(options, world, network, optimizer, scaler, train_set, val_set, teacher, average)
+    normalize = normalizer(options.spec, world.device)
+    return Run(options, world, network, optimizer, scaler, train_set, val_set, teacher, average, normalize)
 
 
 def load_weights(network: nn.Module, options: Options, labels: tuple[str, ...]) -> None:
@@ -178,10 +191,10 @@ def one_step(run: Run, pixels: Tensor, targets: Tensor, *numbers: int) -> tuple[
     generator = torch.Generator().manual_seed(seed)
     views = augment(pixels, (options.size, options.size), options.augmentation, generator)
     views, wanted = mix(views, soft_targets(targets, len(run.train_set.labels)), options.augmentation, generator)
-    network = run.step_network or run.network
+    network = run.network if run.step_network is None else run.step_network
     with precision(options, run.world.device):
         answers = run.teacher.answers(views) if run.teacher else None
-        images = normalizer(options.spec)(views).contiguous(memory_format=torch.channels_last)
+        images = run.normalize(views).contiguous(memory_format=torch.channels_last)
         logits = network(images).float()
     loss = loss_of(logits, wanted, None if answers is None else answers.float(), run.network, options)
     run.optimizer.zero_grad(set_to_none=True)
