@@ -213,3 +213,32 @@ def test_help_shows_examples_line_by_line():
         [sys.executable, "-m", "edgekit.cli", "train", "--help"], capture_output=True, text=True, check=True
     )
     assert "\n    edgekit train photos/ --out model.pt\n" in done.stdout
+
+
+def test_folders_as_people_have_them(photos, tmp_path, capsys):
+    """Names with spaces and of other scripts, folders within a class, hidden ones, other files, damaged images."""
+    source, data = sorted((photos / "blobs").iterdir()), tmp_path / "data"
+    for kind, places in {
+        "red cat": ["", "2024/summer"],
+        "Füchse": ["", ".thumbnails"],
+        "日本": [""],
+        ".hidden": [""],
+    }.items():
+        for place in places:
+            folder = data / kind / place
+            folder.mkdir(parents=True, exist_ok=True)
+            for index, path in enumerate(source[:6]):
+                # Every file is another one: copies would be kept on one side.
+                (folder / f"{index}.png").write_bytes(path.read_bytes() + f"{kind}/{place}/{index}".encode())
+    (data / "日本" / "broken.jpg").write_bytes(b"no image")
+    (data / "日本" / "notes.txt").write_text("no image either")
+    (data / "readme.md").write_text("beside the classes")
+    out = tmp_path / "model.pt"
+    assert train(data, "--out", out, *SMALL, "--batch", "4", "--epochs", "1") == 0
+    assert checkpoints.load(out).labels == ("Füchse", "red cat", "日本")
+    record = json.loads((tmp_path / "model.run.json").read_text(encoding="utf-8"))
+    said = capsys.readouterr().err
+    # 6 + 12 + 7 files; of each a fifth, rounded, for validation.
+    assert "21 images to train, 4 to validate, 3 classes" in said
+    assert "Classes: Füchse, red cat, 日本" in said
+    assert "broken.jpg must be an image" in said or any("broken.jpg" in line for line in record["data"]["skipped"])

@@ -1,0 +1,57 @@
+"""ExecuTorch: PT2E quantization, int8 per channel, lowered to XNNPACK."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from common import Work, main
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+
+def convert(work: Work, target: Path, variant: str) -> None:
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
+        XNNPACKQuantizer,
+        get_symmetric_quantization_config,
+    )
+    from executorch.exir import to_edge_transform_and_lower
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+    from edgekit.train import checkpoint
+
+    network = checkpoint.load(work.checkpoint).network()
+    images = [torch.from_numpy(image) for image in work.batches("calibration", "nchw")]
+    exported = torch.export.export(network, (images[0],))
+    if variant == "int8":
+        quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
+        prepared = prepare_pt2e(exported.module(), quantizer)
+        with torch.no_grad():
+            for image in images:
+                prepared(image)
+        exported = torch.export.export(convert_pt2e(prepared), (images[0],))
+    program = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()]).to_executorch()
+    target.write_bytes(program.buffer)
+
+
+def opened(work: Work, model: Path, threads: int):
+    from executorch.runtime import Runtime
+
+    try:
+        from executorch.extension.pybindings import portable_lib
+
+        portable_lib._threadpool_set_num_threads(threads)
+    except (ImportError, AttributeError):
+        pass
+    method = Runtime.get().load_program(str(model)).load_method("forward")
+
+    def ask(image: np.ndarray) -> np.ndarray:
+        return method.execute([torch.from_numpy(image)])[0].numpy()
+
+    return ask, "nchw"
+
+
+main(convert, opened)

@@ -1,0 +1,100 @@
+"""The folder that every peer is given: one float network, and the same images for all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.evaluation import read_evaluation, targets_of
+from edgekit.card import InputSpec
+from edgekit.images import ImageSet, unlabelled_folder
+from edgekit.preprocess import normalize
+from edgekit.train import checkpoint as checkpoints
+from edgekit.train import cifar10, weights
+from edgekit.train.data import for_evaluation
+from edgekit_quantize.export import onnx_logits
+from edgekit_quantize.source import ForeignOptions, open_source
+
+CIFAR10 = "cifar10"
+CALIBRATION = 250
+JUDGED = 2000
+PART = 64
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What is in the folder.
+
+    Attributes:
+        folder: Holds net.onnx, net.pt, calibration.npy, evaluation.npy, input.json, and photos/, the calibration images
+            as files.
+        spec: The network's input.
+        logits: (N, classes) float32 of the float network under ONNX Runtime, for the evaluation images.
+        targets: (N,) their classes.
+    """
+
+    folder: Path
+    spec: InputSpec
+    logits: NDArray[np.float32]
+    targets: NDArray[np.int64]
+
+
+def prepare(source: str, calibration: str, evaluation: str, folder: Path) -> Inputs:
+    """Write it.
+
+    Args:
+        source: An edgekit checkpoint, or mobilenet_v2:imagenet.
+        calibration: Folder of images, or cifar10.
+        evaluation: Folder of labelled images, or cifar10.
+        folder: Where.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    opened = open_source(source, folder / "net.onnx", ForeignOptions())
+    if Path(source).is_file():
+        shutil.copyfile(source, folder / "net.pt")
+    else:
+        checkpoints.save(folder / "net.pt", weights.imagenet_checkpoint())
+    drawn = _calibration(calibration)
+    np.save(folder / "calibration.npy", for_evaluation(drawn, opened.input).pixels.numpy())
+    _write_photos(drawn, folder / "photos")
+    judged = _evaluation(evaluation)
+    found = for_evaluation(judged, opened.input)
+    np.save(folder / "evaluation.npy", found.pixels.numpy())
+    facts = {"mean": list(opened.input.mean), "std": list(opened.input.std)}
+    (folder / "input.json").write_text(json.dumps(facts))
+    targets = found.targets.numpy() if judged.labels else targets_of(judged, opened.labels)  # type: ignore[arg-type]
+    return Inputs(folder, opened.input, _reference(folder, opened.input, found.pixels.numpy()), targets)
+
+
+def _calibration(name: str) -> ImageSet:
+    if name == CIFAR10:
+        return cifar10.balanced_subset(cifar10.load()[0], CALIBRATION, 0)
+    photos = unlabelled_folder(name)
+    chosen = np.random.default_rng(0).permutation(len(photos.paths))[:CALIBRATION]
+    return photos.subset(np.sort(chosen))
+
+
+def _evaluation(name: str) -> ImageSet:
+    if name == CIFAR10:
+        return cifar10.balanced_subset(cifar10.load()[1], JUDGED, 0)
+    return read_evaluation(Path(name))
+
+
+def _write_photos(images: ImageSet, folder: Path) -> None:
+    """As files, for the peers that are commands; without loss."""
+    import cv2
+
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for index in range(len(images.names)):
+        cv2.imwrite(str(folder / f"{index:04}.png"), cv2.cvtColor(images.image(index), cv2.COLOR_RGB2BGR))
+
+
+def _reference(folder: Path, spec: InputSpec, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    parts = np.array_split(pixels, 1 + len(pixels) // PART)
+    return np.concatenate([onnx_logits(folder / "net.onnx", normalize(part, spec)) for part in parts])

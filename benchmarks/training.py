@@ -1,0 +1,99 @@
+"""benchmarks/training.md: what training gave, gathered from the records that the runs themselves left.
+
+    python -m benchmarks.training
+
+The records are in benchmarks/results/training/ (`*.run.json`, and `*.report.json` where the network was converted and
+judged), the other tables in benchmarks/results/. `python -m benchmarks.training add runs/model.run.json` adds a run.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmarks.support import RESULTS, markdown
+from edgekit.files import write_whole
+
+RUNS = RESULTS / "training"
+OUT = Path(__file__).parent / "training.md"
+# Tables of other scripts, in this order, with the script and what to say about it.
+OTHERS = {
+    "food_photos": "Fine-tuning on 225 photos of three dishes at 224 px, from ImageNet weights, judged by 75 others",
+    "training_speed": "The loop beside a bare forward, backward and step on tensors that are there already; same batch",
+    "training_memory": "Memory of `edgekit train` on a folder, V2 0.25 at 32 px, one epoch",
+}
+NOT_MEASURED = """
+Not measured, because no accelerator was at hand: V2 1.0 and V1 1.0 from random weights at 32 px over 200 epochs
+(`--recipe native`), anything on a GPU, ImageNet.
+"""
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def main(context: click.Context) -> None:
+    """Write benchmarks/training.md."""
+    if context.invoked_subcommand:
+        return
+    parts = ["# Training, measured", "", "Written by `python -m benchmarks.training`.", "", _runs()]
+    for name, title in OTHERS.items():
+        table = RESULTS / f"{name}.md"
+        if table.exists():
+            parts += ["", f"{title} (`python -m benchmarks.{name}`; {_machine(name)}):", "", table.read_text().strip()]
+    write_whole(OUT, "\n".join([*parts, NOT_MEASURED]))
+
+
+@main.command()
+@click.argument("records", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+def add(records: tuple[Path, ...]) -> None:
+    """Keep RECORDS, without the paths of this machine."""
+    RUNS.mkdir(parents=True, exist_ok=True)
+    for path in records:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        found["command"] = ["edgekit", *(_last_part(word) for word in found["command"][1:])]
+        for key in ("teacher", "weights"):
+            found["options"][key] = _last_part(str(found["options"].get(key, "")))
+        write_whole(RUNS / path.name, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+
+
+def _last_part(word: str) -> str:
+    return word.rpartition("/")[2] if word.startswith("/") else word
+
+
+def _runs() -> str:
+    rows = []
+    for path in sorted(RUNS.glob("*.run.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        report = path.with_name(path.name.replace(".run.", ".report."))
+        rows.append(_row(record, json.loads(report.read_text(encoding="utf-8")) if report.exists() else None))
+    header = ("CIFAR-10, 10,000 test images", "start", "epochs", "float", "int8", "drop, points", "training", "on")
+    commands = "\n".join(
+        f"    {' '.join(json.loads(path.read_text())['command'])}" for path in sorted(RUNS.glob("*.run.json"))
+    )
+    return f"{markdown(header, rows)}\n\nThe commands:\n\n{commands}"
+
+
+def _row(record: dict[str, Any], report: dict[str, Any] | None) -> tuple[str, ...]:
+    options, machine = record["options"], record["machine"]
+    name = f"{options['arch'].replace('mobilenet_v', 'MobileNetV')} {options['width']:g}, {options['size']} px"
+    start = options["weights"] + (", taught" if options.get("teacher") else "")
+    top1 = f"{100 * record['epochs'][-1]['validation']:.2f} %"
+    int8, drop = "–", "–"
+    if report is not None:
+        int8, drop = f"{report['int8_top1']:.2f} %", f"{report['drop']:.2f}"
+    where = f"{machine['threads']} CPU threads" if machine.get("device", "cpu") == "cpu" else machine["device"]
+    minutes = f"{record['seconds'] / 60:.0f} min"
+    return (name, start, str(len(record["epochs"])), top1, int8, drop, minutes, where)
+
+
+def _machine(name: str) -> str:
+    facts = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))["machine"]
+    processor = re.sub(r"\s+", " ", facts["processor"])
+    return f"{facts['cores']} cores, {processor}"
+
+
+if __name__ == "__main__":
+    main()
