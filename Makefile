@@ -18,7 +18,7 @@ endef
 help: ## Show what can be made
 	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 20
 
-setup: .venv/.done .venv-litert/.done .venv-tflite-runtime/.done ## Install everything into .venv and the two device environments
+setup: .venv/.done .venv-litert/.done .venv-tflite-runtime/.done .venv-mediapipe/.done ## Install everything into .venv, the two device environments and MediaPipe's
 
 demo: .venv/.done ## Train, convert, report and classify a clip on CIFAR-10 (DEMO=--quick: two minutes)
 	$(BIN)/edgekit demo $(DEMO)
@@ -89,8 +89,15 @@ bench-deploy: .venv/.done ## Plant faults in pushes and write what they do (root
 bench-pi: .venv/.done ## Count instructions of a frame on emulated Raspberry Pi cores (root, after make test-pi)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.pi_instructions
 
+# MediaPipe brings an OpenCV of its own, which must not come beside ours. For tests: it reads our files.
+.venv-mediapipe/.done: tests/support/mediapipe.txt .venv/.done
+	@echo "Setting up .venv-mediapipe, to see that MediaPipe Tasks reads what edgekit writes."
+	@$(PYTHON) -m venv .venv-mediapipe
+	.venv-mediapipe/bin/python -m pip install --quiet --requirement tests/support/mediapipe.txt
+	@touch $@
+
 clean: ## Remove the environments and caches; runs/ stays
-	rm -rf .venv .venv-litert .venv-litert-* .venv-tflite-runtime dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-litert .venv-litert-* .venv-tflite-runtime .venv-mediapipe dist .mypy_cache .ruff_cache .pytest_cache
 
 .venv/.done: pyproject.toml constraints.txt
 	@echo "Setting up .venv with $(PYTHON): about 4 GB, some minutes the first time."

@@ -74,6 +74,13 @@ def _triple(_: click.Context, option: click.Parameter, value: str | None) -> tup
 @click.option("--std", metavar="R,G,B", callback=_triple, help="Likewise.  [default: 0.5]")
 @click.option("--crop", type=float, default=None, help="Likewise: centred part of the image used.  [default: 1.0]")
 @click.option(
+    "--mediapipe",
+    "mediapipe_out",
+    default=None,
+    metavar="FILE",
+    help="Write a second file for MediaPipe Tasks' ImageClassifier (.tflite), which takes no int8 input.",
+)
+@click.option(
     "--golden",
     default=None,
     metavar="DIR",
@@ -84,7 +91,13 @@ def _triple(_: click.Context, option: click.Parameter, value: str | None) -> tup
 @click.option("--seed", default=0, show_default=True, help="Of the choice of calibration images and of tuning.")
 @click.option("--threads", default=None, type=click.IntRange(1, 256), help="[default: all cores]")
 def command(
-    source: str, calibration: str, out: str, onnx_out: str | None, explain_out: str | None, **options: Any
+    source: str,
+    calibration: str,
+    out: str,
+    onnx_out: str | None,
+    explain_out: str | None,
+    mediapipe_out: str | None,
+    **options: Any,
 ) -> None:
     """Convert SOURCE to one self-describing .tflite, fully int8 unless --recipe says otherwise.
 
@@ -104,6 +117,7 @@ def command(
     """
     from pathlib import Path
 
+    from edgekit import bundle
     from edgekit.files import check_writable, write_all
     from edgekit.images import labelled_folder, unlabelled_folder
     from edgekit_quantize.recipe import load_recipe
@@ -119,8 +133,10 @@ def command(
     labels = _read_labels(options["labels"])
     golden = _golden(options["golden"])
     if explain_out is not None:
-        _check_explainable(explain_out, recipes)
-    outputs = {"--out": out, "--onnx": onnx_out, "--explain": explain_out}
+        _check_int8("--explain", ".html", explain_out, recipes)
+    if mediapipe_out is not None:
+        _check_int8("--mediapipe", ".tflite", mediapipe_out, recipes)
+    outputs = {"--out": out, "--onnx": onnx_out, "--explain": explain_out, "--mediapipe": mediapipe_out}
     given = {name: path for name, path in outputs.items() if path is not None}
     _check_different({"SOURCE": source} | given)
     for path in given.values():
@@ -131,6 +147,7 @@ def command(
     from edgekit.runtime import available_cores
     from edgekit_quantize.convert import convert
     from edgekit_quantize.convert_table import show
+    from edgekit_quantize.mediapipe_file import for_mediapipe
     from edgekit_quantize.source import ForeignOptions
 
     foreign = ForeignOptions(options["mean"], options["std"], options["crop"], labels)
@@ -152,6 +169,8 @@ def command(
         golden=golden,
     )
     contents: dict[str, bytes | str] = {"--out": result.data, "--onnx": result.onnx, "--explain": result.page or ""}
+    if mediapipe_out is not None:
+        contents["--mediapipe"] = for_mediapipe(bundle.parse(result.data))
     write_all({path: contents[name] for name, path in given.items()})
     show(result, out)
     if explain_out is not None:
@@ -180,14 +199,15 @@ def _check_different(paths: dict[str, str]) -> None:
             raise InputError(f"{name} must be another file than {other}, got {path} for both.")
 
 
-def _check_explainable(explain_out: str, recipes: list[Recipe]) -> None:
+def _check_int8(option: str, suffix: str, path: str, recipes: list[Recipe]) -> None:
+    """Some outputs are about int8 models only."""
     from edgekit_quantize.recipe import Format
 
-    if not explain_out.endswith(".html"):
-        raise InputError(f"--explain must end in .html, got {explain_out}.")
+    if not path.endswith(suffix):
+        raise InputError(f"{option} must end in {suffix}, got {path}.")
     for recipe in recipes:
         if recipe.format is not Format.INT8:
-            raise InputError(f"--explain must go with an int8 recipe, got {recipe.name}.", "Leave out --explain.")
+            raise InputError(f"{option} must go with an int8 recipe, got {recipe.name}.", f"Leave out {option}.")
 
 
 def _limit(max_drop: float | None, evaluation: str | None) -> Limit | None:
