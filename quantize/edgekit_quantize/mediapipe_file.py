@@ -19,14 +19,16 @@ from edgekit.bundle import LABELS_NAME, Bundle
 from edgekit.card import InputSpec
 from edgekit.errors import EdgekitError, InputError
 from edgekit.preprocess import quantization_table
-from edgekit.quant import quantize
+from edgekit.quant import INT8_MAX, INT8_MIN
 from edgekit_quantize.graph import pack, set_values, unpack
 from edgekit_quantize.metadata import attach
 
 _PIXELS = np.arange(256, dtype=np.float32)[:, None]
 _DATE = (1980, 1, 1, 0, 0, 0)
-# A tie that the table rounds one way and QUANTIZE another is moved off by this share of a code.
-_NUDGES = (0.0, 0.25, -0.25)
+# In codes: pixels must not come closer to where rounding turns than kernels that compute in float32 can be off. The
+# offset is moved by the smallest of these amounts that keeps all pixels away from there.
+_MARGIN = 2e-4
+_NUDGES = sorted(np.linspace(-0.45, 0.45, 1801), key=abs)
 
 
 def for_mediapipe(model: Bundle) -> bytes:
@@ -63,8 +65,11 @@ def linear_codes(spec: InputSpec) -> tuple[NDArray[np.float32], NDArray[np.float
     gain = (1.0 / (255.0 * std)).astype(np.float32)
     for nudge in _NUDGES:
         offset = (-mean / std + nudge * found.scale).astype(np.float32)
-        codes = quantize((_PIXELS * gain + offset).astype(np.float64), found.scale, found.zero_point)
-        if np.array_equal(codes, table):
+        real = (_PIXELS * gain + offset).astype(np.float64)
+        # As kernels round; `quant.quantize` makes ties of what is close to one.
+        steps = real / found.scale + found.zero_point
+        codes = (np.clip(np.round(steps + side), INT8_MIN, INT8_MAX) for side in (-_MARGIN, _MARGIN))
+        if all(np.array_equal(each, table) for each in codes):
             return gain, offset
     raise EdgekitError("The model's codes must be a linear function of the pixels, got another table.")
 

@@ -10,15 +10,19 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from scipy.special import softmax
 from support.photos import CLASSES, picture
 
 from edgekit import bundle
 from edgekit.card import InputSpec, Quantization
 from edgekit.cli import run
 from edgekit.errors import EdgekitError, InputError
+from edgekit.images import labelled_folder
 from edgekit.preprocess import crop_and_resize, normalize, quantization_table, to_int8
-from edgekit.quant import dequantize, quantize
+from edgekit.quant import dequantize
 from edgekit.runtime import Network
+from edgekit.train.loop import train
+from edgekit.train.options import Options
 from edgekit_quantize.mediapipe_file import for_mediapipe, linear_codes
 
 ROOT = Path(__file__).parents[2]
@@ -40,9 +44,12 @@ def photos_of_input_size(model):
 @pytest.fixture(scope="module")
 def codes(model, photos_of_input_size):
     """Ours: (N, classes) int8."""
+    return codes_of(model, photos_of_input_size)
+
+
+def codes_of(model, photos):
     network, table = Network(model.data, 1), quantization_table(model.card.input)
-    prepared = [crop_and_resize(photo, model.card.input) for photo in photos_of_input_size]
-    return np.stack([network.run(to_int8(image, table)) for image in prepared])
+    return np.stack([network.run(to_int8(crop_and_resize(photo, model.card.input), table)) for photo in photos])
 
 
 def test_tensorflows_own_interpreter_gives_the_same_codes(model, photos_of_input_size, codes):
@@ -73,7 +80,7 @@ def test_the_onnx_file_opens_in_onnx_runtime_and_in_opencv(converted, model, pho
 @pytest.mark.parametrize(
     ("mean", "std", "scale", "zero_point"),
     [
-        ((0.5,) * 3, (0.5,) * 3, 1 / 127.5, 0),
+        ((0.5,) * 3, (0.5,) * 3, 1 / 127.5, -1),
         ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 0.0186584, -14),
         ((0.0,) * 3, (1.0,) * 3, 1 / 255, -128),
     ],
@@ -81,9 +88,13 @@ def test_the_onnx_file_opens_in_onnx_runtime_and_in_opencv(converted, model, pho
 def test_the_linear_function_gives_every_code(mean, std, scale, zero_point):
     spec = InputSpec(8, 8, mean, std, quantization=Quantization(scale, zero_point))
     gain, offset = linear_codes(spec)
+    # In the arithmetic of the kernels, both with and without a fused multiplication.
     pixels = np.arange(256, dtype=np.float32)[:, None]
-    found = quantize((pixels * gain + offset).astype(np.float64), scale, zero_point)
-    assert np.array_equal(found, quantization_table(spec))
+    inverse = np.float32(1) / np.float32(scale)
+    for real in (pixels * gain + offset, (pixels.astype(np.float64) * gain + offset).astype(np.float32)):
+        for codes in (real / np.float32(scale), real * inverse):
+            found = np.clip(np.round(codes) + zero_point, -128, 127)
+            assert np.array_equal(found, quantization_table(spec))
 
 
 def test_a_table_that_is_no_line_is_refused(monkeypatch):
@@ -107,9 +118,8 @@ def test_the_file_for_mediapipe_has_the_networks_very_answers(model, photos_of_i
     for photo, expected in zip(photos_of_input_size, codes, strict=True):
         interpreter.set_tensor(before["index"], photo[None].astype(np.float32))
         interpreter.invoke()
-        logits = dequantize(expected, found.scale, found.zero_point).astype(np.float64)
-        exponents = np.exp(logits - logits.max())
-        np.testing.assert_allclose(interpreter.get_tensor(after["index"])[0], exponents / exponents.sum(), atol=2e-3)
+        probabilities = softmax(dequantize(expected, found.scale, found.zero_point))
+        np.testing.assert_allclose(interpreter.get_tensor(after["index"])[0], probabilities, atol=1e-5)
 
 
 def test_a_float_model_has_no_such_file(model):
@@ -123,28 +133,36 @@ import mediapipe as mp
 from mediapipe.tasks import python as tasks
 from mediapipe.tasks.python import vision
 
-options = vision.ImageClassifierOptions(base_options=tasks.BaseOptions(model_asset_path=sys.argv[1]), max_results=1)
+options = vision.ImageClassifierOptions(base_options=tasks.BaseOptions(model_asset_path=sys.argv[1]))
 with vision.ImageClassifier.create_from_options(options) as classifier:
     found = [classifier.classify(mp.Image.create_from_file(path)) for path in sys.argv[2:]]
-print(json.dumps([answer.classifications[0].categories[0].category_name for answer in found]))
+scores = [answer.classifications[0].categories for answer in found]
+print(json.dumps([{each.category_name: each.score for each in answer} for answer in scores]))
 """
 
 
-def test_mediapipe_tasks_gives_the_same_labels(tmp_path, photos, checkpoint_file, model, photos_of_input_size, codes):
+def test_mediapipe_tasks_gives_the_same_probabilities(tmp_path, photos):
     """Labels and normalization from the metadata, as `edgekit convert --mediapipe` writes it."""
     python = ROOT / ".venv-mediapipe" / "bin" / "python"
     if not python.exists():
         pytest.fail(".venv-mediapipe must be there, got nothing. Run: make setup")
-    out, task = tmp_path / "tiny.tflite", tmp_path / "task.tflite"
-    words = ["convert", str(checkpoint_file), "--calibration", str(photos), "--out", str(out)]
-    assert run([*words, "--mediapipe", str(task)]) == 0
-    assert out.read_bytes() == model.data
-    paths = []
-    for number, photo in enumerate(photos_of_input_size):
+    # Trained a little, so that its answers differ from photo to photo.
+    options = Options(width=0.25, size=32, stem_stride=1, epochs=12, batch=10, lr=5e-3, head_lr=5e-3)
+    train(options, labelled_folder(photos), out=tmp_path / "m.pt")
+    out, task = tmp_path / "m.tflite", tmp_path / "task.tflite"
+    words = ["convert", str(tmp_path / "m.pt"), "--calibration", str(photos), "--out", str(out)]
+    assert run([*words, "--recipe", "int8-minmax", "--mediapipe", str(task)]) == 0
+    rng, paths = np.random.default_rng(9), []
+    shown = [picture(CLASSES[index % len(CLASSES)], rng, options.size) for index in range(IMAGES)]
+    for number, photo in enumerate(shown):
         paths.append(tmp_path / f"{number:02}.png")
         cv2.imwrite(str(paths[-1]), cv2.cvtColor(photo, cv2.COLOR_RGB2BGR))
     done = subprocess.run([python, "-c", TASK, task, *paths], capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    labels = json.loads(done.stdout.splitlines()[-1])
-    assert labels == [model.card.labels[index] for index in codes.argmax(1)]
-    assert len(set(labels)) > 1
+    scores, model = json.loads(done.stdout.splitlines()[-1]), bundle.read(out)
+    found, labels = model.card.output.quantization, model.card.labels
+    for answer, expected in zip(scores, codes_of(model, shown), strict=True):
+        assert answer[max(answer, key=answer.get)] == answer[labels[expected.argmax()]]
+        probabilities = softmax(dequantize(expected, found.scale, found.zero_point))
+        np.testing.assert_allclose([answer[label] for label in labels], probabilities, atol=1e-5)
+    assert np.ptp([answer[CLASSES[0]] for answer in scores]) > 0.1
