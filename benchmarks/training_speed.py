@@ -2,9 +2,8 @@
 
     python -m benchmarks.training_speed
 
-Both in one process, taking turns: the same network, batch, optimizer and allocator; ratios of medians. The bare loop
-does what nobody can leave out. The whole is then repeated without `keep_memory`, in a process of its own, to see what
-that saves.
+Both in one process, taking turns: the same network, batch, optimizer and allocator; the median of the ratios. The bare
+loop does what nobody can leave out. Processes with and without `keep_memory` take turns as well, to see what it saves.
 """
 
 from __future__ import annotations
@@ -14,8 +13,7 @@ import statistics
 import subprocess
 import sys
 import time
-from dataclasses import replace
-from typing import Any
+from dataclasses import asdict, dataclass, replace
 
 import click
 import numpy as np
@@ -25,9 +23,9 @@ from torch.nn import functional as F
 from benchmarks.support import RESULTS, machine, markdown, write_results
 from edgekit.images import ArraySet
 from edgekit.models import create
+from edgekit.train import loop
 from edgekit.train.allocator import keep_memory
 from edgekit.train.data import ROOM
-from edgekit.train.loop import train
 from edgekit.train.optimizer import make_optimizer, set_rates
 from edgekit.train.options import Options
 from edgekit.train.recipes import NATIVE, SCRATCH, TRANSFER
@@ -44,44 +42,55 @@ CASES = {
 
 @click.command()
 @click.option("--steps", default=20, show_default=True, help="In each turn.")
-@click.option("--turns", default=7, show_default=True)
+@click.option("--turns", default=3, show_default=True, help="Of each loop in a process.")
+@click.option("--rounds", default=3, show_default=True, help="Processes of each kind, one after another.")
 @click.option("--name", default="training_speed", show_default=True)
-@click.option("--child", is_flag=True, hidden=True)
-def main(steps: int, turns: int, name: str, child: bool) -> None:
+@click.option("--child", hidden=True)
+@click.option("--keep/--no-keep", default=True, hidden=True)
+def main(steps: int, turns: int, rounds: int, name: str, child: str | None, keep: bool) -> None:
     """Measure, and write benchmarks/results/NAME.json and .md."""
-    if child:
-        _disable()
-        sys.stdout.write(json.dumps([measured(title, steps, turns, False) for title in CASES]))
+    if child is not None:
+        if not keep:
+            loop.keep_memory = lambda: False  # type: ignore[assignment]
+        sys.stdout.write(json.dumps(measured(child, steps, turns, keep)))
         return
-    words = [sys.executable, "-m", "benchmarks.training_speed", "--child", f"--steps={steps}", f"--turns={turns}"]
-    plain = json.loads(subprocess.run(words, stdout=subprocess.PIPE, check=True).stdout)
-    kept = [measured(title, steps, turns, True) for title in CASES]
-    rows = [
-        (
-            one["case"],
-            f"{one['bare']:.0f}",
-            f"{one['loop']:.0f}",
-            f"{one['ratio']:.3f}",
-            f"{other['loop']:.0f}",
-            f"{one['loop'] / other['loop']:.2f}",
-        )
-        for one, other in zip(kept, plain, strict=True)
-    ]
-    header = ("images/s", "bare loop", "training loop", "ratio", "without keep_memory", "saves")
-    write_results(
-        RESULTS / f"{name}.json", {"machine": machine(), "kept": kept, "plain": plain}, markdown(header, rows)
+    found = {title: {True: _Rates([], []), False: _Rates([], [])} for title in CASES}
+    for title in CASES:
+        for kept in [True, False] * rounds:
+            words = [sys.executable, "-m", "benchmarks.training_speed", "--child", title, f"--steps={steps}"]
+            more = [f"--turns={turns}", "--keep" if kept else "--no-keep"]
+            rates = json.loads(subprocess.run([*words, *more], stdout=subprocess.PIPE, check=True).stdout)
+            found[title][kept].bare.extend(rates["bare"])
+            found[title][kept].loop.extend(rates["loop"])
+    header = ("images/s", "bare loop", "training loop", "ratio", "without keep_memory", "it saves")
+    raw = {title: {"kept": asdict(rates[True]), "plain": asdict(rates[False])} for title, rates in found.items()}
+    table = markdown(header, [_line(title, rates[True], rates[False]) for title, rates in found.items()])
+    write_results(RESULTS / f"{name}.json", {"machine": machine(), "images_per_second": raw}, table)
+
+
+@dataclass(frozen=True)
+class _Rates:
+    """Images per second of each turn."""
+
+    bare: list[float]
+    loop: list[float]
+
+
+def _line(title: str, kept: _Rates, plain: _Rates) -> tuple[str, ...]:
+    ratio = statistics.median(second / first for first, second in zip(kept.bare, kept.loop, strict=True))
+    loop_kept, loop_plain = statistics.median(kept.loop), statistics.median(plain.loop)
+    return (
+        title,
+        f"{statistics.median(kept.bare):.0f}",
+        f"{loop_kept:.0f}",
+        f"{ratio:.3f}",
+        f"{loop_plain:.0f}",
+        f"{100 * (loop_kept / loop_plain - 1):+.0f} %",
     )
 
 
-def _disable() -> None:
-    """`loop` has the function under its own name."""
-    from edgekit.train import loop
-
-    loop.keep_memory = lambda: False  # type: ignore[assignment]
-
-
-def measured(title: str, steps: int, turns: int, keep: bool) -> dict[str, Any]:
-    """Images per second of both loops."""
+def measured(title: str, steps: int, turns: int, keep: bool) -> dict[str, list[float]]:
+    """Images per second of both loops, in turns."""
     options = replace(CASES[title], epochs=2)
     random = np.random.default_rng(0)
     side = round(options.size * ROOM)
@@ -96,10 +105,9 @@ def measured(title: str, steps: int, turns: int, keep: bool) -> dict[str, Any]:
     for _ in range(turns):
         rates["bare"].append(count / bare.run(steps))
         # The second epoch: the first one makes kernels for the shapes.
-        second = train(options, images).epochs[1]
+        second = loop.train(options, images).epochs[1]
         rates["loop"].append(second.images / second.seconds)
-    middle = {name: statistics.median(values) for name, values in rates.items()}
-    return {"case": title, **middle, "ratio": middle["loop"] / middle["bare"], "all": rates}
+    return rates
 
 
 class _Bare:

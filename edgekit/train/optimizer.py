@@ -30,8 +30,9 @@ def make_optimizer(network: nn.Module, options: Options) -> torch.optim.Optimize
         ):
             groups.append({"params": chosen, "peak": peak, "weight_decay": decay})
     if options.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=0.0, momentum=MOMENTUM, nesterov=True)
-    return torch.optim.AdamW(groups, lr=0.0)
+        return torch.optim.SGD(groups, lr=0.0, momentum=MOMENTUM, nesterov=True, fused=True)
+    # One kernel for all weights: a tenth of a step is saved on small networks.
+    return torch.optim.AdamW(groups, lr=0.0, fused=True)
 
 
 def share_of_peak(done: float, warmup: float) -> float:

@@ -187,7 +187,10 @@ def one_step(run: Run, pixels: Tensor, targets: Tensor, *numbers: int) -> tuple[
     """
     options = run.options
     seed = seed_of(options.seed, *numbers, run.world.rank)
-    torch.manual_seed(seed)  # dropout and kornia draw from the global generator
+    # Dropout and kornia draw from the global generators. torch.manual_seed would look for devices of every kind.
+    torch.default_generator.manual_seed(seed)
+    if run.world.device.type == "cuda":
+        torch.cuda.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     views = augment(pixels, (options.size, options.size), options.augmentation, generator)
     views, wanted = mix(views, soft_targets(targets, len(run.train_set.labels)), options.augmentation, generator)
