@@ -27,6 +27,7 @@ from edgekit.train import cifar10
 
 TEACHER = "teacher"
 TRAINING = RESULTS / "training"
+SHIPPED = Path(shipped.__file__).parent
 # The teacher was trained with label smoothing: softened once more, its answers would say little.
 DISTILL = ("--teacher", f"{TEACHER}.pt", "--temperature", "1", "--size", "96")
 CALIBRATION = 2000
@@ -34,22 +35,17 @@ CALIBRATION = 2000
 
 @dataclass(frozen=True)
 class Model:
-    """One of them: name in `shipped.MODELS`, the model's own name, and how it is trained."""
+    """One of them: what its files are called, and how it is trained."""
 
-    name: str
+    stem: str
     options: Sequence[str]
     recipe: str = "int8-qat"
 
-    @property
-    def stem(self) -> str:
-        """Of its files."""
-        return Path(shipped.MODELS[self.name]).stem
-
 
 MODELS = (
-    Model("cifar10", ("--width", "0.5", "--weights", f"{TEACHER}.pt")),
-    Model("cifar10-v1", ("--arch", "mobilenet_v1", "--width", "0.5", "--weights", "none")),
-    Model("cifar10-small", ("--width", "0.35", "--weights", f"{TEACHER}.pt")),
+    Model("cifar10_mobilenet_v2_050", ("--width", "0.5", "--weights", f"{TEACHER}.pt")),
+    Model("cifar10_mobilenet_v1_050", ("--arch", "mobilenet_v1", "--width", "0.5", "--weights", "none")),
+    Model("cifar10_mobilenet_v2_035", ("--width", "0.35", "--weights", f"{TEACHER}.pt")),
 )
 
 
@@ -67,7 +63,7 @@ def main(folder: Path) -> None:
     for model in MODELS:
         _train(folder, model.stem, (*DISTILL, *model.options))
         _convert(folder, model)
-        shutil.copyfile(folder / f"{model.stem}.tflite", shipped.find(model.name))
+        shutil.copyfile(folder / f"{model.stem}.tflite", SHIPPED / f"{model.stem}.tflite")
     _keep_records(folder)
 
 

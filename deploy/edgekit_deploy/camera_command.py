@@ -102,7 +102,6 @@ def command(model: Path, source: str, **options: Any) -> int:
     \b
     Examples:
       edgekit camera model.tflite                              camera 0, in a window
-      edgekit camera --model cifar10                           with a model that comes with edgekit
       edgekit camera model.tflite --source rtsp://porch/stream --mqtt mqtt://hub
       edgekit camera model.tflite --serve 8080 --wrong wrong/   see http://127.0.0.1:8080
       edgekit camera model.tflite --source clip.mp4 --record out.mp4

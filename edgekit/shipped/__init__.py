@@ -8,12 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
-# CIFAR-10's ten classes at 96 pixels; their cards tell the rest.
-MODELS = {
-    "cifar10": "cifar10_mobilenet_v2_050.tflite",
-    "cifar10-small": "cifar10_mobilenet_v2_035.tflite",
-    "cifar10-v1": "cifar10_mobilenet_v1_050.tflite",
-}
+# By name, the file beside this one. None is ready yet.
+MODELS: dict[str, str] = {}
 _F = TypeVar("_F", bound=Callable[..., Any])
 _OPTION = "edgekit.shipped.model"
 
@@ -38,7 +34,7 @@ def model_argument(required: bool = True) -> Callable[[_F], _F]:
             raise click.UsageError(f"MODEL must be given once, got {value} and --model {other}.")
         chosen = value if value is not None else other
         if chosen is None and required:
-            raise click.UsageError(f"Missing argument MODEL: a .tflite file, or one of {', '.join(MODELS)}.")
+            raise click.UsageError(f"Missing argument MODEL: a .tflite file{_names(', or one of ')}.")
         return None if chosen is None else find(chosen)
 
     argument = click.argument("model", required=False, callback=choose)
@@ -49,6 +45,10 @@ def model_argument(required: bool = True) -> Callable[[_F], _F]:
         is_eager=True,
         expose_value=False,
         callback=remember,
-        help=f"As MODEL. Some come with edgekit: {', '.join(MODELS)}.",
+        help=f"As MODEL.{_names(' Some come with edgekit: ')}",
     )
     return lambda function: argument(option(function))
+
+
+def _names(before: str) -> str:
+    return before + ", ".join(MODELS) if MODELS else ""
