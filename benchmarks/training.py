@@ -73,7 +73,8 @@ def _runs() -> str:
     commands = "\n".join(
         f"    {' '.join(json.loads(path.read_text())['command'])}" for path in sorted(RUNS.glob("*.run.json"))
     )
-    return f"{markdown(header, rows)}\n\nThe commands (`cifar` is the folder that `benchmarks/cifar10_folders.py` writes):\n\n{commands}"
+    folder = "`cifar` is the folder that `benchmarks/cifar10_folders.py` writes"
+    return f"{markdown(header, rows)}\n\nThe commands ({folder}):\n\n{commands}"
 
 
 def _row(record: dict[str, Any], report: dict[str, Any] | None) -> tuple[str, ...]:
