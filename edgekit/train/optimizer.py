@@ -29,10 +29,15 @@ def make_optimizer(network: nn.Module, options: Options) -> torch.optim.Optimize
             (0.0, [value for value in values if value.ndim == 1]),
         ):
             groups.append({"params": chosen, "peak": peak, "weight_decay": decay})
-    if options.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=0.0, momentum=MOMENTUM, nesterov=True, fused=True)
-    # One kernel for all weights: a tenth of a step is saved on small networks.
-    return torch.optim.AdamW(groups, lr=0.0, fused=True)
+    # One kernel for all weights (fused): a tenth of a step is saved on small networks.
+    if options.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=0.0, fused=True)
+    optimizer = torch.optim.SGD(groups, lr=0.0, momentum=MOMENTUM, nesterov=True, fused=True)
+    # Zero is where momentum begins anyway. PyTorch 2.13's fused kernel fails if some weights have theirs and others,
+    # which were frozen until now, do not.
+    for value in (*backbone, *head):
+        optimizer.state[value]["momentum_buffer"] = torch.zeros_like(value)
+    return optimizer
 
 
 def share_of_peak(done: float, warmup: float) -> float:
