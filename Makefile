@@ -18,7 +18,7 @@ endef
 help: ## Show what can be made
 	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 20
 
-setup: .venv/.done .venv-litert/.done .venv-tflite-runtime/.done .venv-mediapipe/.done ## Install everything into .venv, the two device environments and MediaPipe's
+setup: .venv/.done .venv-litert/.done .venv-tflite-runtime/.done ## Install everything into .venv and the two device environments
 
 demo: .venv/.done ## Train, convert, report and classify a clip on CIFAR-10 (DEMO=--quick: two minutes)
 	$(BIN)/edgekit demo $(DEMO)
@@ -38,9 +38,9 @@ test-browser: .venv/.done ## Run the tests that need Chromium, and install it (D
 
 DEBIAN := mosquitto mosquitto-clients openssl gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base \
   gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly python3-gi python3-opencv python3-click \
-  python3-rich systemd
+  python3-rich systemd libegl1 libgles2
 
-test-debian: .venv/.done ## Run the tests against mosquitto and GStreamer's RTSP server, and install them (Debian)
+test-debian: .venv/.done .venv-mediapipe/.done ## Run the tests against mosquitto, GStreamer's RTSP server and MediaPipe, and install them (Debian)
 	$(call debian,$(DEBIAN))
 	PATH="$$PATH:/usr/sbin" $(BIN)/python -m pytest -m debian
 
@@ -89,7 +89,7 @@ bench-deploy: .venv/.done ## Plant faults in pushes and write what they do (root
 bench-pi: .venv/.done ## Count instructions of a frame on emulated Raspberry Pi cores (root, after make test-pi)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.pi_instructions
 
-# MediaPipe brings an OpenCV of its own, which must not come beside ours. For tests: it reads our files.
+# MediaPipe brings an OpenCV of its own, which must not come beside ours, and wants libEGL. For a test: it reads our files.
 .venv-mediapipe/.done: tests/support/mediapipe.txt .venv/.done
 	@echo "Setting up .venv-mediapipe, to see that MediaPipe Tasks reads what edgekit writes."
 	@$(PYTHON) -m venv .venv-mediapipe

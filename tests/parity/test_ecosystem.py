@@ -141,11 +141,12 @@ print(json.dumps([{each.category_name: each.score for each in answer} for answer
 """
 
 
+@pytest.mark.debian
 def test_mediapipe_tasks_gives_the_same_probabilities(tmp_path, photos):
     """Labels and normalization from the metadata, as `edgekit convert --mediapipe` writes it."""
     python = ROOT / ".venv-mediapipe" / "bin" / "python"
     if not python.exists():
-        pytest.fail(".venv-mediapipe must be there, got nothing. Run: make setup")
+        pytest.fail(".venv-mediapipe must be there, got nothing. Run: make test-debian")
     # Trained a little, so that its answers differ from photo to photo.
     options = Options(width=0.25, size=32, stem_stride=1, epochs=12, batch=10, lr=5e-3, head_lr=5e-3)
     train(options, labelled_folder(photos), out=tmp_path / "m.pt")

@@ -164,8 +164,11 @@ def test_a_dead_channel_does_not_stop_tuning(float_model, calibration, pixels):
     quantize(optimized.float_model, optimized.tuned)
 
 
-def test_tuning_lowers_the_error_on_images_it_has_not_seen(float_model, tuned, pixels, spec, calibration):
-    untuned = optimize(float_model, calibration, replace(load_recipe("int8"), tuning=None))
+def test_tuning_lowers_the_error_on_images_it_has_not_seen(float_model, pixels, spec):
+    many = np.stack([picture(kind, np.random.default_rng(100 + i), spec.height) for i in range(150) for kind in CLASSES])
+    calibration = Calibration(many, np.full(len(many), -1), spec, seed=0)
+    recipe = load_recipe("int8")
+    tuned, untuned = (optimize(float_model, calibration, each) for each in (recipe, replace(recipe, tuning=None)))
     assert untuned.tuned is None
     unseen = pixels[1::2]
     reference = tflite_logits(float_model, normalize(unseen, spec), 1)
@@ -176,8 +179,8 @@ def test_tuning_lowers_the_error_on_images_it_has_not_seen(float_model, tuned, p
         codes = np.stack([network.run(to_int8(image, table)) for image in unseen])
         return sqnr_db(reference, dequantize(codes, output.scale, output.zero_point))
 
-    # Sixty small images of three kinds teach little that holds for others: measured 0.3 dB.
-    assert sqnr(*tuned) > sqnr(untuned.float_model, untuned.plan) + 0.1
+    # Measured 1.8 to 2.1 dB over three seeds. (60 images teach nothing that holds for others: 0.0 to 0.3 dB.)
+    assert sqnr(tuned.float_model, tuned.tuned) > sqnr(untuned.float_model, untuned.plan) + 1.0
 
 
 def test_a_spoilt_layer_is_blamed(float_model, calibration):
