@@ -1,4 +1,4 @@
-"""Two networks of other people as ONNX files, for benchmarks/quantization.py: fetched, checked by hash, exported.
+"""Two networks of other people, for benchmarks: fetched, checked by hash, exported to ONNX and as PyTorch programs.
 
 Commands:
     python benchmarks/foreign_networks.py networks/
@@ -126,16 +126,19 @@ def _fetched(source: Source, folder: Path) -> Path:
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 def main(folder: Path) -> None:
-    """Write FOLDER/efficientnet-lite0.onnx and FOLDER/mobilenet_v1.onnx."""
+    """Write FOLDER/efficientnet-lite0 and FOLDER/mobilenet_v1, each as .onnx and .pt2."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, build in (("efficientnet-lite0", efficientnet_lite0), ("mobilenet_v1", mobilenet_v1)):
         target = folder / f"{name}.onnx"
         check_writable(target)
         with tempfile.TemporaryDirectory() as scratch:
             network = build(Path(scratch)).eval()
+        example = (torch.zeros(1, 3, SIDE, SIDE),)
+        # For those who begin with PyTorch.
+        torch.export.save(torch.export.export(network, example), target.with_suffix(".pt2"))
         torch.onnx.export(
             network,
-            (torch.zeros(1, 3, SIDE, SIDE),),
+            example,
             str(target),
             dynamo=True,
             external_data=False,

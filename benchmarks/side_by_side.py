@@ -2,7 +2,9 @@
 
     python -m benchmarks.side_by_side conversion --name cifar10 --source model.pt
     python -m benchmarks.side_by_side inference --name cifar10
-    python -m benchmarks.side_by_side write
+    PYTHONPATH=tests python -m benchmarks.pi_peers --name cifar10
+    PYTHONPATH=tests python -m benchmarks.camera_loops
+    python -m benchmarks.side_by_side_page
 
 Each peer has an environment of its own (`benchmarks/peers/environments.py`), and its own script in benchmarks/peers/.
 Files are kept in --work; what is there is not made again. Where a peer cannot do it, the row says why.
@@ -28,9 +30,15 @@ from edgekit.errors import EdgekitError
 from edgekit.progress import console
 from edgekit.quant import sqnr_db
 from edgekit_quantize.report.statistics import paired_counts, paired_drop, wilson
+from edgekit_quantize.source import ForeignOptions
 
 WORK = Path(".peers/work")
 REASON = 160
+
+
+def triple(_context: click.Context, _parameter: click.Parameter, text: str | None) -> tuple[float, ...] | None:
+    """Three numbers."""
+    return tuple(map(float, text.split(","))) if text else None
 
 
 @click.group()
@@ -40,13 +48,17 @@ def main() -> None:
 
 @main.command()
 @click.option("--name", required=True, help="Of the network, in the results.")
-@click.option("--source", required=True, help="An edgekit checkpoint, or mobilenet_v2:imagenet.")
+@click.option("--source", required=True, help="A checkpoint, mobilenet_v2:imagenet, or an .onnx with a .pt2 beside it.")
+@click.option("--mean", callback=triple, help="Of an .onnx, as for edgekit convert.")
+@click.option("--std", callback=triple, help="Likewise.")
+@click.option("--crop", type=float, help="Likewise.")
 @click.option("--calibration", default="cifar10", show_default=True, help="Folder of images.")
 @click.option("--evaluation", default="cifar10", show_default=True, help="Labelled images, as for quantization.py.")
 @click.option("--only", help="Routes whose title has this in it.")
-def conversion(name: str, source: str, calibration: str, evaluation: str, only: str | None) -> None:
+def conversion(name: str, source: str, calibration: str, evaluation: str, only: str | None, **foreign: Any) -> None:
     """Accuracy, size, time and memory of every route to int8."""
-    inputs = prepare(source, calibration, evaluation, (WORK / name).resolve())
+    options = ForeignOptions(foreign["mean"], foreign["std"], foreign["crop"])
+    inputs = prepare(source, options, calibration, evaluation, (WORK / name).resolve())
     rows = {route.title: judged(route, inputs) for route in INT8 if not only or only in route.title}
     top1 = wilson(int(np.sum(inputs.logits.argmax(1) == inputs.targets)), len(inputs.targets))
     facts = {"machine": machine(), "network": name, "images": len(inputs.targets), "float_top1": asdict(top1)}

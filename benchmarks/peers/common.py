@@ -1,7 +1,7 @@
 """What every peer's script is given, with numpy alone: it runs in the peer's own environment.
 
-A folder with net.onnx (float, (1, 3, H, W)), net.pt (an edgekit checkpoint) or not, calibration.npy and evaluation.npy
-(N, H, W, 3) uint8 RGB, cropped and resized, and input.json with mean and std.
+A folder with net.onnx (float, (1, 3, H, W)), net.pt (an edgekit checkpoint) or net.pt2 (an exported PyTorch program),
+calibration.npy and evaluation.npy (N, H, W, 3) uint8 RGB, cropped and resized, and input.json with mean and std.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ class Work:
         self.folder = Path(folder)
         self.onnx = self.folder / "net.onnx"
         self.checkpoint = self.folder / "net.pt"
+        self.program = self.folder / "net.pt2"
         what = json.loads((self.folder / "input.json").read_text())
         self._mean, self._std = (np.asarray(what[key], np.float64) for key in ("mean", "std"))
 
@@ -31,8 +32,12 @@ class Work:
 
     def batches(self, name: str, layout: str) -> Iterator[np.ndarray]:
         """The network's input, an image at a time: float32, "nchw" or "nhwc"."""
+        return self.normalized(self.pixels(name), layout)
+
+    def normalized(self, images: Iterable[np.ndarray], layout: str) -> Iterator[np.ndarray]:
+        """The same for (H, W, 3) uint8 RGB images of the network's size."""
         gain, offset = (1.0 / (255.0 * self._std)).astype(np.float32), (-self._mean / self._std).astype(np.float32)
-        for image in self.pixels(name):
+        for image in images:
             normalized = image[None].astype(np.float32) * gain + offset
             yield np.ascontiguousarray(normalized.transpose(0, 3, 1, 2)) if layout == "nchw" else normalized
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
+import float_network
 import numpy as np
 import torch
 from common import Work, main
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
 
 
 def convert(work: Work, target: Path, variant: str) -> None:
@@ -21,9 +19,7 @@ def convert(work: Work, target: Path, variant: str) -> None:
     from executorch.exir import to_edge_transform_and_lower
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
-    from edgekit.train import checkpoint
-
-    network = checkpoint.load(work.checkpoint).network()
+    network = float_network.load(work)
     images = [torch.from_numpy(image) for image in work.batches("calibration", "nchw")]
     exported = torch.export.export(network, (images[0],))
     if variant == "int8":
@@ -54,4 +50,5 @@ def opened(work: Work, model: Path, threads: int):
     return ask, "nchw"
 
 
-main(convert, opened)
+if __name__ == "__main__":
+    main(convert, opened)

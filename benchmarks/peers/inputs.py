@@ -31,8 +31,8 @@ class Inputs:
     """What is in the folder.
 
     Attributes:
-        folder: Holds net.onnx, net.pt, calibration.npy, evaluation.npy, input.json, and photos/, the calibration images
-            as files.
+        folder: Holds net.onnx; net.pt, an edgekit checkpoint, or net.pt2, an exported PyTorch program; calibration.npy,
+            evaluation.npy, input.json; and photos/, the calibration images as files.
         spec: The network's input.
         logits: (N, classes) float32 of the float network under ONNX Runtime, for the evaluation images.
         targets: (N,) their classes.
@@ -44,18 +44,21 @@ class Inputs:
     targets: NDArray[np.int64]
 
 
-def prepare(source: str, calibration: str, evaluation: str, folder: Path) -> Inputs:
+def prepare(source: str, foreign: ForeignOptions, calibration: str, evaluation: str, folder: Path) -> Inputs:
     """Write it.
 
     Args:
-        source: An edgekit checkpoint, or mobilenet_v2:imagenet.
+        source: An edgekit checkpoint, mobilenet_v2:imagenet, or an ONNX file with the same network as a .pt2 beside it.
+        foreign: What an ONNX file does not say.
         calibration: Folder of images, or cifar10.
         evaluation: Folder of labelled images, or cifar10.
         folder: Where.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    opened = open_source(source, folder / "net.onnx", ForeignOptions())
-    if Path(source).is_file():
+    opened = open_source(source, folder / "net.onnx", foreign)
+    if source.endswith(".onnx"):
+        shutil.copyfile(Path(source).with_suffix(".pt2"), folder / "net.pt2")
+    elif Path(source).is_file():
         shutil.copyfile(source, folder / "net.pt")
     else:
         checkpoints.save(folder / "net.pt", weights.imagenet_checkpoint())
@@ -65,7 +68,8 @@ def prepare(source: str, calibration: str, evaluation: str, folder: Path) -> Inp
     judged = _evaluation(evaluation)
     found = for_evaluation(judged, opened.input)
     np.save(folder / "evaluation.npy", found.pixels.numpy())
-    facts = {"mean": list(opened.input.mean), "std": list(opened.input.std)}
+    spec = opened.input
+    facts = {"mean": list(spec.mean), "std": list(spec.std), "crop": spec.crop_fraction}
     (folder / "input.json").write_text(json.dumps(facts))
     targets = found.targets.numpy() if judged.labels else targets_of(judged, opened.labels)  # type: ignore[arg-type]
     return Inputs(folder, opened.input, _reference(folder, opened.input, found.pixels.numpy()), targets)

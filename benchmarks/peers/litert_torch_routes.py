@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
+import float_network
 import litert_torch
 import torch
 from common import Work, main
 from litert import opened
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
 
 def network(work: Work) -> torch.nn.Module:
     """The float network, taking NHWC as TFLite files do."""
-    from edgekit.train import checkpoint
-
-    return litert_torch.to_channel_last_io(checkpoint.load(work.checkpoint).network(), args=[0]).eval()
+    return litert_torch.to_channel_last_io(float_network.load(work), args=[0])
 
 
 def convert(work: Work, target: Path, variant: str) -> None:
@@ -59,4 +55,5 @@ def _quantizer(target: Path, images: list[torch.Tensor]) -> None:
     tool.quantize(ranges).export_model(str(target))
 
 
-main(convert, opened)
+if __name__ == "__main__":
+    main(convert, opened)

@@ -38,4 +38,5 @@ def opened(work: Work, model: Path, threads: int):
     return ask, "nchw"
 
 
-main(convert, opened)
+if __name__ == "__main__":
+    main(convert, opened)

@@ -8,17 +8,13 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 from common import Work, main
-from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
-from onnxruntime.quantization.shape_inference import quant_pre_process
 
-METHODS = {
-    "minmax": CalibrationMethod.MinMax,
-    "entropy": CalibrationMethod.Entropy,
-    "percentile": CalibrationMethod.Percentile,
-}
+METHODS = {"minmax": "MinMax", "entropy": "Entropy", "percentile": "Percentile"}
 
 
-class Reader(CalibrationDataReader):
+class Reader:
+    """What `quantize_static` asks for images: a CalibrationDataReader by its methods."""
+
     def __init__(self, work: Work, name: str) -> None:
         self._images = ({name: image} for image in work.batches("calibration", "nchw"))
 
@@ -30,6 +26,10 @@ def convert(work: Work, target: Path, variant: str) -> None:
     if variant == "float":
         shutil.copyfile(work.onnx, target)
         return
+    # Here, because a device that only runs the file has no onnx.
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
     prepared = target.with_suffix(".prepared.onnx")
     quant_pre_process(str(work.onnx), str(prepared))
     name = onnxruntime.InferenceSession(str(prepared)).get_inputs()[0].name
@@ -41,7 +41,7 @@ def convert(work: Work, target: Path, variant: str) -> None:
         per_channel=True,
         weight_type=QuantType.QInt8,
         activation_type=QuantType.QInt8,
-        calibrate_method=METHODS[variant],
+        calibrate_method=CalibrationMethod[METHODS[variant]],
     )
 
 
@@ -57,4 +57,5 @@ def opened(work: Work, model: Path, threads: int):
     return ask, "nchw"
 
 
-main(convert, opened)
+if __name__ == "__main__":
+    main(convert, opened)

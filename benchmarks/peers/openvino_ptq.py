@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import nncf
 import numpy as np
 import openvino
 from common import Work, main
@@ -15,6 +14,9 @@ def convert(work: Work, target: Path, variant: str) -> None:
     if variant == "float":
         openvino.save_model(network, str(target), compress_to_fp16=False)
         return
+    # Here, because a device that only runs the file has no nncf.
+    import nncf
+
     dataset = nncf.Dataset(list(work.batches("calibration", "nchw")))
     quantized = nncf.quantize(
         network,
@@ -37,4 +39,5 @@ def opened(work: Work, model: Path, threads: int):
     return ask, "nchw"
 
 
-main(convert, opened)
+if __name__ == "__main__":
+    main(convert, opened)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
+import float_network
 import numpy as np
 import torch
 from common import Work, main
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
 
 
 def convert(work: Work, target: Path, variant: str) -> None:
@@ -17,10 +15,8 @@ def convert(work: Work, target: Path, variant: str) -> None:
 
 
 def opened(work: Work, model: Path, threads: int):
-    from edgekit.train import checkpoint
-
     torch.set_num_threads(threads)
-    network = checkpoint.load(work.checkpoint).network().to(memory_format=torch.channels_last)
+    network = float_network.load(work).to(memory_format=torch.channels_last)
     if model.read_text() == "compiled":
         network = torch.compile(network)
 
@@ -31,4 +27,5 @@ def opened(work: Work, model: Path, threads: int):
     return ask, "nchw"
 
 
-main(convert, opened)
+if __name__ == "__main__":
+    main(convert, opened)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,8 +46,8 @@ class Route:
         """The command that makes it."""
         target = self.target(folder)
         if self.script == "edgekit":
-            words = ["convert", folder / "net.pt", "--calibration", folder / "photos", "--recipe", self.variant]
-            return [*EDGEKIT, *words, "--out", target]
+            words = [*_source(folder), "--calibration", folder / "photos", "--recipe", self.variant]
+            return [*EDGEKIT, "convert", *words, "--out", target]
         python = self._python(self.environment)
         return [python, HERE / f"{self.script}.py", "convert", folder, target, self.variant]
 
@@ -66,6 +67,16 @@ class Route:
     @staticmethod
     def _python(environment: str) -> Path:
         return ENVIRONMENTS[environment].python() if environment else Path(sys.executable)
+
+
+def _source(folder: Path) -> list[str | Path]:
+    """What `edgekit convert` is given: the checkpoint, or else the ONNX file with what it does not say."""
+    if (folder / "net.pt").exists():
+        return [folder / "net.pt"]
+    known = json.loads((folder / "input.json").read_text())
+    mean, std = (",".join(map(str, known[name])) for name in ("mean", "std"))
+    # The images are cropped already.
+    return [folder / "net.onnx", "--mean", mean, "--std", std]
 
 
 INT8 = (

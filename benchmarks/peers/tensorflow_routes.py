@@ -68,4 +68,5 @@ def _runs_elsewhere(work: Work, model: Path, threads: int) -> None:
     raise SystemExit("LiteRT runs these files.")
 
 
-main(convert, _runs_elsewhere)
+if __name__ == "__main__":
+    main(convert, _runs_elsewhere)

@@ -1,0 +1,256 @@
+"""Camera loops of other people beside edgekit's: the same network camera, the same network, one core each.
+
+    PYTHONPATH=tests python -m benchmarks.camera_loops
+
+A real MJPEG camera on the loopback (640×480, 30 fps) paints into every frame its number, which the loops read off the
+frame that they answer for: so the age of an answer is measured from outside, with all that lies between. Four
+conditions for each loop, in a process of its own, pinned to one core, with the camera on another:
+
+- a light network: MobileNetV2 at 224, and a heavy one, the same at 640, which is slower than the camera;
+- the camera's connection is cut, and it is back after 3 s; the camera goes silent with the connection open for 5 s.
+
+What a loop costs is the CPU time of its process per answer, decoding included, less that of the bare network.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+import cv2
+import numpy as np
+from support.streams import MjpegServer, jpeg
+
+from benchmarks import seeded_model
+from benchmarks.peers.environments import ENVIRONMENTS
+from benchmarks.peers.loops import marks
+from benchmarks.seeded_model import Made
+from benchmarks.support import RESULTS, machine, markdown, write_results
+from edgekit import bundle
+from edgekit.errors import EdgekitError
+from edgekit.progress import console
+from edgekit_quantize.mediapipe_file import for_mediapipe
+
+HERE = Path(__file__).parent / "peers" / "loops"
+FPS, LIGHT, HEAVY = 30.0, 224, 640
+# Seconds: to come up, to measure, of the faults, and until a loop is given up after one.
+START, MEASURED, CUT, SILENT, PATIENCE = 30.0, 12.0, 3.0, 5.0, 20.0
+
+
+@dataclass(frozen=True)
+class Loop:
+    """One of them; `file` chooses the form of the network that it takes."""
+
+    title: str
+    script: str
+    environment: str = ""
+    file: str = "int8"
+
+
+LOOPS = (
+    Loop("edgekit camera", "edgekit_loop"),
+    Loop("plain script: float preparation, LiteRT int8", "plain"),
+    Loop("TensorFlow's Raspberry Pi example, LiteRT int8", "tensorflow_example"),
+    Loop("MediaPipe live stream, the int8 network", "mediapipe_live", "mediapipe", "mediapipe"),
+    Loop("OpenCV DNN sample, float ONNX", "opencv_dnn", file="onnx"),
+)
+
+
+class Camera(MjpegServer):
+    """Paints numbers; `sent` by number is when."""
+
+    def __init__(self) -> None:
+        coarse = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
+        self._scene = cv2.resize(coarse, (640, 480), interpolation=cv2.INTER_CUBIC)
+        self._lock, self.times = threading.Lock(), list[float]()
+        super().__init__(self._next, FPS)
+
+    def _next(self, _index: int) -> bytes:
+        with self._lock:
+            number = len(self.times)
+            self.times.append(float("nan"))
+        body = jpeg(marks.paint(self._scene, number))
+        self.times[number] = time.monotonic()
+        return body
+
+
+@dataclass
+class Watched:
+    """A loop's process, and its lines as they come."""
+
+    process: subprocess.Popen[str]
+    bare: float | None = None
+    answers: list[tuple[float, int, float]] = field(default_factory=list)
+
+    def follow(self) -> None:
+        """Read to the end."""
+        assert self.process.stdout is not None
+        first = self.process.stdout.readline().strip()
+        self.bare = json.loads(first) if first else None
+        for line in self.process.stdout:
+            when, number, cpu = line.split()
+            self.answers.append((float(when), int(number), float(cpu)))
+
+    def wait(self, condition: Callable[[], bool], seconds: float) -> bool:
+        """Until it is so, the process ends, or time is up; is it so?"""
+        end = time.monotonic() + seconds
+        while not condition() and self.process.poll() is None and time.monotonic() < end:
+            time.sleep(0.02)
+        return condition()
+
+
+def run_loop(loop: Loop, task: dict[str, Any], folder: Path, watch: Callable[[Watched, Camera], Any]) -> Any:
+    """Start it on a camera of its own, and let `watch` look at it."""
+    with Camera() as camera, tempfile.TemporaryFile("w+") as log:
+        path = folder / "task.json"
+        path.write_text(json.dumps(task | {"url": camera.url()}))
+        python = ENVIRONMENTS[loop.environment].python() if loop.environment else Path(sys.executable)
+        words = [str(python), str(HERE / f"{loop.script}.py"), str(path)]
+        core = {min(range(os.cpu_count() or 1))}
+        with subprocess.Popen(
+            words, stdout=subprocess.PIPE, stderr=log, text=True, preexec_fn=lambda: os.sched_setaffinity(0, core)
+        ) as process:
+            watched = Watched(process)
+            reader = threading.Thread(target=watched.follow, daemon=True)
+            reader.start()
+            try:
+                if not watched.wait(lambda: len(watched.answers) >= FPS, START):
+                    log.seek(0)
+                    raise EdgekitError(f"{loop.title} must answer, got: {log.read()[-400:]}")
+                return watch(watched, camera)
+            finally:
+                process.kill()
+
+
+def steady(watched: Watched, camera: Camera) -> dict[str, Any]:
+    """Some seconds without faults."""
+    begun = len(watched.answers)
+    watched.wait(lambda: False, MEASURED)
+    answers = watched.answers[begun:]
+    ages = [1e3 * (when - camera.times[number]) for when, number, _ in answers]
+    cpu = 1e3 * (answers[-1][2] - answers[0][2]) / (len(answers) - 1)
+    return {
+        "answers_per_second": (len(answers) - 1) / (answers[-1][0] - answers[0][0]),
+        "cpu_ms": cpu,
+        "bare_ms": None if watched.bare is None else 1e3 * watched.bare,
+        "age_p50_ms": statistics.median(ages),
+        "age_p99_ms": float(np.percentile(ages, 99)),
+        "age_last_ms": ages[-1],
+    }
+
+
+def cut(watched: Watched, camera: Camera) -> dict[str, Any]:
+    """Unplugged, and plugged in again."""
+    camera.kill()
+    watched.wait(lambda: False, CUT)
+    begun, known = time.monotonic(), len(watched.answers)
+    camera.start()
+    return _after(watched, begun, known)
+
+
+def silent(watched: Watched, camera: Camera) -> dict[str, Any]:
+    """No frame comes, and nothing says why."""
+    camera.stalled.set()
+    watched.wait(lambda: False, SILENT)
+    begun, known = time.monotonic(), len(watched.answers)
+    camera.stalled.clear()
+    return _after(watched, begun, known)
+
+
+def _after(watched: Watched, begun: float, known: int) -> dict[str, Any]:
+    """Seconds until it answers again, or how it ended."""
+    is_back = watched.wait(lambda: len(watched.answers) > known, PATIENCE)
+    if is_back:
+        return {"back": watched.answers[known][0] - begun}
+    return {"exit_code": watched.process.poll()}
+
+
+def measure_all(folder: Path, networks: dict[int, Made]) -> dict[str, Any]:
+    """Every loop under every condition; a reason instead where it does not run."""
+    found: dict[str, Any] = {}
+    for loop in LOOPS:
+        console.print(f"{loop.title} …", markup=False)
+        light, heavy = (_task(loop, networks[side], folder) for side in (LIGHT, HEAVY))
+        try:
+            found[loop.title] = {
+                "light": run_loop(loop, light, folder, steady),
+                "heavy": run_loop(loop, heavy, folder, steady),
+                "cut": run_loop(loop, light, folder, cut),
+                "silent": run_loop(loop, light, folder, silent),
+            }
+        except EdgekitError as error:
+            found[loop.title] = {"failed": " ".join(str(error).split())}
+    return found
+
+
+def _task(loop: Loop, made: Made, folder: Path) -> dict[str, Any]:
+    opened = bundle.read(made.tflite)
+    files = {"int8": made.tflite, "onnx": made.onnx, "mediapipe": folder / f"task_{opened.card.input.height}.tflite"}
+    if loop.file == "mediapipe":
+        files["mediapipe"].write_bytes(for_mediapipe(opened))
+    spec = opened.card.input
+    facts = {"labels": list(opened.card.labels), "mean": list(spec.mean), "std": list(spec.std), "size": spec.height}
+    return {"model": str(files[loop.file])} | facts
+
+
+def table(found: dict[str, Any]) -> str:
+    """In Markdown."""
+    header = (
+        "loop",
+        "beside the network, CPU ms per frame",
+        "age of an answer p50, ms",
+        "p99, ms",
+        "network slower than the camera: age p99, ms",
+        f"connection cut for {CUT:g} s",
+        f"silent for {SILENT:g} s",
+    )
+    bare = found[LOOPS[0].title]["light"]["bare_ms"]
+    return markdown(header, [_line(title, row, bare) for title, row in found.items()])
+
+
+def _line(title: str, row: dict[str, Any], int8_bare: float) -> tuple[str, ...]:
+    if "failed" in row:
+        return (title, f"cannot: {row['failed'][:160].replace('|', '/')}", *[""] * 5)
+    light, heavy = row["light"], row["heavy"]
+    # Where the network cannot be run by itself, the same one's cost under LiteRT is taken.
+    beside = light["cpu_ms"] - (light["bare_ms"] or int8_bare)
+    ages = (light["age_p50_ms"], light["age_p99_ms"], heavy["age_p99_ms"])
+    return (title, f"{beside:.2f}", *(f"{age:.0f}" for age in ages), _fate(row["cut"]), _fate(row["silent"]))
+
+
+def _fate(fault: dict[str, Any]) -> str:
+    if "back" in fault:
+        return f"answers again after {fault['back']:.1f} s"
+    if fault["exit_code"] is None:
+        return f"hangs (no answer for {PATIENCE:g} s)"
+    return f"ends, exit code {fault['exit_code']}"
+
+
+@click.command()
+@click.option("--out", type=click.Path(path_type=Path), default=RESULTS / "camera_loops.json")
+def main(out: Path) -> None:
+    """Measure, and write benchmarks/results/camera_loops.json and .md."""
+    cores = sorted(os.sched_getaffinity(0))
+    facts = machine() | {"fps": FPS, "seconds": MEASURED}
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as scratch:
+        folder = Path(scratch)
+        networks = {side: seeded_model.make(folder, side) for side in (LIGHT, HEAVY)}
+        # The camera keeps off the loops' core.
+        os.sched_setaffinity(0, cores[1:] or cores)
+        found = measure_all(folder, networks)
+    write_results(out, {"machine": facts, "loops": found}, table(found))
+
+
+if __name__ == "__main__":
+    main()
