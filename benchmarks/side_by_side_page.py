@@ -6,29 +6,22 @@ python -m benchmarks.side_by_side_page
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 
-from benchmarks.support import RESULTS
+from benchmarks.side_by_side_all import SUBJECTS
+from benchmarks.support import RESULTS, machine_line
 from edgekit.files import write_whole
 
 OUT = Path(__file__).parent / "RESULTS.md"
 OURS, OTHERS = "#1f6f4a", "#9aa5b1"
-NETWORKS = {
-    "mobilenet_v2-imagenet": "MobileNetV2 1.0, ImageNet (torchvision's weights), 750 photos",
-    "mobilenet_v1-imagenet": "MobileNetV1 1.0, ImageNet (TensorFlow's weights), 750 photos",
-    "efficientnet-lite0-imagenet": "EfficientNet-Lite0, ImageNet, 750 photos",
-    "mobilenet_v2-cifar10": "MobileNetV2, CIFAR-10 at 96 px, 2,000 test images",
-    "mobilenet_v1-cifar10": "MobileNetV1, CIFAR-10 at 96 px, 2,000 test images",
-}
 HEAD = """# Edgekit beside others, measured
 
-Written by `make bench`. Every peer has an environment of its own with pinned versions (`benchmarks/peers/`), and is given
-the same float network and the same images: 250 for calibration, none of which is judged. Where a peer cannot do it, the
-row says why. Raw numbers: `benchmarks/results/`.
+Written by `make bench`. Every peer has an environment of its own with pinned versions (`benchmarks/peers/`), and is
+given the same float network and the same images: 250 for calibration, none of which is judged. Where a peer cannot do
+it, the row says why. Raw numbers: `benchmarks/results/`.
 """
 CONVERSION = """## Conversion to int8
 
@@ -59,33 +52,28 @@ def main() -> None:
         parts.append(f"![Same top-1 as float]({plot.relative_to(OUT.parent)})\n")
     parts += [INFERENCE, *_section("side_by_side-inference"), PI, *_section("pi_peers")]
     if (RESULTS / "camera_loops.md").exists():
-        parts += [CAMERA, f"{_machine('camera_loops')}\n", (RESULTS / "camera_loops.md").read_text()]
+        parts += [CAMERA, f"({machine_line('camera_loops')})\n", (RESULTS / "camera_loops.md").read_text()]
     write_whole(OUT, "\n".join(parts))
 
 
 def _section(kind: str) -> list[str]:
     """The tables of a kind, a network each."""
     parts = []
-    for name, title in NETWORKS.items():
+    for name, subject in SUBJECTS.items():
         table = RESULTS / f"{kind}-{name}.md"
         if table.exists():
-            parts += [f"**{title}**{_machine(f'{kind}-{name}')}\n", table.read_text()]
+            parts += [f"**{subject.title}** ({machine_line(f'{kind}-{name}')})\n", table.read_text()]
     return parts
-
-
-def _machine(name: str) -> str:
-    facts = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8")).get("machine")
-    return f" ({facts['cores']} cores, {re.sub(r'\s+', ' ', facts['processor'])})" if facts else ""
 
 
 def _agreement() -> Path | None:
     """Bars of how often int8 answers as float does, a panel for each network."""
     found: dict[str, dict[str, Any]] = {}
-    for name, title in NETWORKS.items():
+    for name, subject in SUBJECTS.items():
         path = RESULTS / f"side_by_side-conversion-{name}.json"
         if path.exists():
             rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
-            found[title] = {route: row for route, row in rows.items() if "failed" not in row}
+            found[subject.title] = {route: row for route, row in rows.items() if "failed" not in row}
     if not found:
         return None
     mpl.use("Agg")

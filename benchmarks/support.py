@@ -132,6 +132,12 @@ def machine() -> dict[str, Any]:
     }
 
 
+def machine_line(name: str) -> str:
+    """On what results/NAME.json was measured, in a few words."""
+    facts = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8")).get("machine")
+    return f"{facts['cores']} cores, {' '.join(facts['processor'].split())}" if facts else "emulated"
+
+
 def write_results(path: Path, content: Mapping[str, Any], table: str) -> None:
     """Write `path` (.json) and the table beside it (.md), and print the table."""
     write_whole(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")

@@ -9,13 +9,12 @@ judged), the other tables in benchmarks/results/. `python -m benchmarks.training
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 import click
 
-from benchmarks.support import RESULTS, markdown
+from benchmarks.support import RESULTS, machine_line, markdown
 from edgekit.files import write_whole
 
 RUNS = RESULTS / "training"
@@ -42,7 +41,12 @@ def main(context: click.Context) -> None:
     for name, title in OTHERS.items():
         table = RESULTS / f"{name}.md"
         if table.exists():
-            parts += ["", f"{title} (`python -m benchmarks.{name}`; {_machine(name)}):", "", table.read_text().strip()]
+            parts += [
+                "",
+                f"{title} (`python -m benchmarks.{name}`; {machine_line(name)}):",
+                "",
+                table.read_text().strip(),
+            ]
     write_whole(OUT, "\n".join([*parts, NOT_MEASURED]))
 
 
@@ -88,12 +92,6 @@ def _row(record: dict[str, Any], report: dict[str, Any] | None) -> tuple[str, ..
     where = f"{machine['threads']} CPU threads" if machine.get("device", "cpu") == "cpu" else machine["device"]
     minutes = f"{record['seconds'] / 60:.0f} min"
     return (name, start, str(len(record["epochs"])), top1, int8, drop, minutes, where)
-
-
-def _machine(name: str) -> str:
-    facts = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))["machine"]
-    processor = re.sub(r"\s+", " ", facts["processor"])
-    return f"{facts['cores']} cores, {processor}"
 
 
 if __name__ == "__main__":
