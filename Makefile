@@ -12,7 +12,7 @@ define debian
 	  || { echo "Run: sudo apt-get install $(1)"; exit 1; }
 endef
 
-.PHONY: help setup demo test test-pythons test-browser test-debian test-deploy test-pi test-pi-v4l2 test-data check \
+.PHONY: help setup demo test test-pythons test-browser test-debian test-deploy test-pi test-pi-v4l2 test-data check bench \
   bench-quantization bench-camera bench-faults bench-deploy bench-pi clean
 
 help: ## Show what can be made
@@ -70,6 +70,10 @@ check: .venv/.done ## Lint, types, import rules
 	$(BIN)/mypy edgekit quantize/edgekit_quantize deploy/edgekit_deploy
 	$(BIN)/lint-imports
 
+bench: .venv/.done ## Edgekit beside others: benchmarks/RESULTS.md (CALIBRATION=folder EVALUATION=folder; hours; best after make test-pi)
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.side_by_side_all \
+	  $(if $(CALIBRATION),--calibration "$(CALIBRATION)") $(if $(EVALUATION),--evaluation "$(EVALUATION)")
+
 bench-quantization: .venv/.done ## Measure recipes and conversion (CALIBRATION=folder EVALUATION=folder SOURCE=model.pt ARGS=--ablation)
 	@[ -d "$(CALIBRATION)" ] && [ -d "$(EVALUATION)" ] \
 	  || { echo "Give two folders: make bench-quantization CALIBRATION=photos EVALUATION=labelled"; exit 1; }
@@ -97,7 +101,7 @@ bench-pi: .venv/.done ## Count instructions of a frame on emulated Raspberry Pi 
 	@touch $@
 
 clean: ## Remove the environments and caches; runs/ stays
-	rm -rf .venv .venv-litert .venv-litert-* .venv-tflite-runtime .venv-mediapipe dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-litert .venv-litert-* .venv-tflite-runtime .venv-mediapipe .peers dist .mypy_cache .ruff_cache .pytest_cache
 
 .venv/.done: pyproject.toml constraints.txt
 	@echo "Setting up .venv with $(PYTHON): about 4 GB, some minutes the first time."

@@ -70,9 +70,7 @@ COUNTED = "mobilenet_v2-imagenet"
 @click.command()
 @click.option("--calibration", help="Folder of photos.")
 @click.option("--evaluation", help="Folder of labelled photos, ImageNet's classes.")
-@click.option(
-    "--emulated/--not-emulated", default=True, help="Count instructions too (root, after make test-pi)."
-)
+@click.option("--emulated/--not-emulated", default=True, help="Count instructions too (root, after make test-pi).")
 def main(calibration: str | None, evaluation: str | None, emulated: bool) -> None:
     """Measure what is missing, and write the page."""
     failed = []
