@@ -3,7 +3,9 @@
     python -m benchmarks.shipped_models runs/shipped
 
 Every step is a command that a user has, and is left out if its result is there: after an interruption the same line
-goes on. Needs hours on a CPU. The files end in edgekit/shipped/, the records in benchmarks/results/training/.
+goes on. The int8 files end in edgekit/shipped/, the records in benchmarks/results/training/, and the float networks in
+benchmarks/shipped/, with weights in half precision: from these the int8 files are made and judged, and training the
+students needs no hour for the teacher first. Delete one there to train it anew; all of them need hours on a CPU.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -20,14 +22,15 @@ import cv2
 import numpy as np
 
 from benchmarks.cifar10_folders import write_folders
-from benchmarks.support import EDGEKIT, RESULTS
+from benchmarks.support import EDGEKIT
+from benchmarks.training import RUNS, keep_record
 from edgekit import shipped
 from edgekit.files import write_whole
-from edgekit.train import cifar10
+from edgekit.train import checkpoint, cifar10
 
 TEACHER = "teacher"
-TRAINING = RESULTS / "training"
 SHIPPED = Path(shipped.__file__).parent
+FLOAT = Path(__file__).parent / "shipped"
 # The teacher was trained with label smoothing: softened once more, its answers would say little.
 DISTILL = ("--teacher", f"{TEACHER}.pt", "--temperature", "1", "--size", "96")
 CALIBRATION = 2000
@@ -54,8 +57,8 @@ MODELS = (
 def main(folder: Path) -> None:
     """Make what is not yet in FOLDER."""
     folder.mkdir(parents=True, exist_ok=True)
-    rates = ("--lr", "0.0005", "--head-lr", "0.002", "--freeze", "0")
-    _train(folder, TEACHER, ("--size", "96", "--epochs", "12", "--batch", "64", *rates))
+    rates = ("--lr", "0.0005", "--head-lr", "0.002")
+    _train(folder, TEACHER, ("--size", "96", "--epochs", "10", "--batch", "64", *rates))
     train_set, _ = cifar10.load()
     if not (folder / "calibration").exists():
         write_folders(cifar10.balanced_subset(train_set, CALIBRATION, 0), folder / "calibration")
@@ -64,14 +67,27 @@ def main(folder: Path) -> None:
         _train(folder, model.stem, (*DISTILL, *model.options))
         _convert(folder, model)
         shutil.copyfile(folder / f"{model.stem}.tflite", SHIPPED / f"{model.stem}.tflite")
-    _keep_records(folder)
+    _keep_reports(folder)
 
 
 def _train(folder: Path, stem: str, options: Sequence[str]) -> None:
-    if (folder / f"{stem}.pt").exists():
-        return
-    resume = ("--resume",) if (folder / f"{stem}.last.pt").exists() else ()
-    subprocess.run([*EDGEKIT, "train", "cifar10", "--out", f"{stem}.pt", *options, *resume], cwd=folder, check=True)
+    target, kept = folder / f"{stem}.pt", FLOAT / f"{stem}.pt"
+    if not kept.exists():
+        trained = folder / "trained"
+        trained.mkdir(exist_ok=True)
+        resume = ("--resume",) if (trained / f"{stem}.last.pt").exists() else ()
+        words = ("train", "cifar10", "--out", f"trained/{stem}.pt", *options, *resume)
+        subprocess.run([*EDGEKIT, *words], cwd=folder, check=True)
+        halve(trained / f"{stem}.pt", kept)
+        keep_record(trained / f"{stem}.run.json")
+    shutil.copyfile(kept, target)
+
+
+def halve(trained: Path, kept: Path) -> None:
+    """The same checkpoint with its weights in half precision; batch normalization stays as it is."""
+    whole = checkpoint.load(trained)
+    state = {name: value.half() if value.ndim > 1 else value for name, value in whole.state.items()}
+    checkpoint.save(kept, replace(whole, state=state))
 
 
 def _convert(folder: Path, model: Model) -> None:
@@ -111,16 +127,14 @@ def _draw(folder: Path) -> None:
         cv2.imwrite(str(folder / f"{number}.png"), image)
 
 
-def _keep_records(folder: Path) -> None:
-    TRAINING.mkdir(exist_ok=True)
-    for stem in (TEACHER, *(model.stem for model in MODELS)):
-        write_whole(TRAINING / f"{stem}.run.json", (folder / f"{stem}.run.json").read_bytes())
-        report = folder / f"{stem}.json"
-        if report.exists():
-            found = json.loads(report.read_text(encoding="utf-8"))
-            kept = {key: found[key] for key in ("data", "stages", "drop")}
-            kept["bytes"] = (folder / f"{stem}.tflite").stat().st_size
-            write_whole(TRAINING / f"{stem}.report.json", json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
+def _keep_reports(folder: Path) -> None:
+    """What each int8 file is worth, beside the record of its training."""
+    for model in MODELS:
+        found = json.loads((folder / f"{model.stem}.json").read_text(encoding="utf-8"))
+        reference, judged = (next(s for s in found["stages"] if s["role"] == role) for role in ("reference", "model"))
+        size = (folder / f"{model.stem}.tflite").stat().st_size
+        kept = {"recipe": model.recipe, "bytes": size, "float": reference, "int8": judged}
+        write_whole(RUNS / f"{model.stem}.report.json", json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

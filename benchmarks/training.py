@@ -54,13 +54,18 @@ def main(context: click.Context) -> None:
 @click.argument("records", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 def add(records: tuple[Path, ...]) -> None:
     """Keep RECORDS, without the paths of this machine."""
-    RUNS.mkdir(parents=True, exist_ok=True)
     for path in records:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        found["command"] = ["edgekit", *(_last_part(word) for word in found["command"][1:])]
-        for key in ("teacher", "weights"):
-            found["options"][key] = _last_part(str(found["options"].get(key, "")))
-        write_whole(RUNS / path.name, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+        keep_record(path)
+
+
+def keep_record(path: Path) -> None:
+    """Keep a training's record."""
+    RUNS.mkdir(parents=True, exist_ok=True)
+    found = json.loads(path.read_text(encoding="utf-8"))
+    found["command"] = ["edgekit", *(_last_part(word) for word in found["command"][1:])]
+    for key in ("teacher", "weights"):
+        found["options"][key] = _last_part(str(found["options"].get(key, "")))
+    write_whole(RUNS / path.name, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
 
 
 def _last_part(word: str) -> str:
@@ -88,7 +93,7 @@ def _row(record: dict[str, Any], report: dict[str, Any] | None) -> tuple[str, ..
     top1 = f"{100 * record['epochs'][-1]['validation']:.2f} %"
     int8, drop = "–", "–"
     if report is not None:
-        int8, drop = f"{report['int8_top1']:.2f} %", f"{report['drop']:.2f}"
+        int8, drop = f"{report['int8']['top1']['value']:.2f} %", f"{report['int8']['drop']['value']:.2f}"
     where = f"{machine['threads']} CPU threads" if machine.get("device", "cpu") == "cpu" else machine["device"]
     minutes = f"{record['seconds'] / 60:.0f} min"
     return (name, start, str(len(record["epochs"])), top1, int8, drop, minutes, where)
