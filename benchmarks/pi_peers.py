@@ -90,7 +90,7 @@ WHEELS = {
 
 @click.command()
 @click.option("--name", required=True, help="As for side_by_side conversion, which comes first.")
-@click.option("--only", default="", help="Peers whose title has this in it.")
+@click.option("--only", default="", help="Peers whose title has this in it, to try them.")
 def main(name: str, only: str) -> None:
     """Count, and write benchmarks/results/pi_peers-NAME.json and .md."""
     work = (WORK / name).resolve()
@@ -101,6 +101,9 @@ def main(name: str, only: str) -> None:
             route.title: _on_all_cores(route, work, plugin)
             for route in tracked("Counting", routes, len(routes), unit="peers")
         }
+    if only:
+        sys.stdout.write(f"{table(name, found)}\n\nNot written: the results are of all peers.\n")
+        return
     write_results(RESULTS / f"pi_peers-{name}.json", {"network": name, "instructions": found}, table(name, found))
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import statistics
 import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def main() -> None:
 @click.option("--crop", type=float, help="Likewise.")
 @click.option("--calibration", default="cifar10", show_default=True, help="Folder of images.")
 @click.option("--evaluation", default="cifar10", show_default=True, help="Labelled images, as for quantization.py.")
-@click.option("--only", help="Routes whose title has this in it.")
+@click.option("--only", help="Routes whose title has this in it, to try them.")
 def conversion(name: str, source: str, calibration: str, evaluation: str, only: str | None, **foreign: Any) -> None:
     """Accuracy, size, time and memory of every route to int8."""
     options = ForeignOptions(foreign["mean"], foreign["std"], foreign["crop"])
@@ -64,6 +65,9 @@ def conversion(name: str, source: str, calibration: str, evaluation: str, only: 
     facts = {"machine": machine(), "network": name, "images": len(inputs.targets), "float_top1": asdict(top1)}
     header = (name, "drop, points", "same top-1", "SQNR dB", "MB", "s", "peak MB", "all int8", "labels, preprocessing")
     lines = [_line(title, row) for title, row in rows.items()]
+    if only:
+        sys.stdout.write(f"{markdown(header, lines)}\n\nNot written: the results are of all routes, in one run.\n")
+        return
     write_results(RESULTS / f"side_by_side-conversion-{name}.json", facts | {"rows": rows}, markdown(header, lines))
 
 
