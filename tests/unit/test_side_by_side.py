@@ -35,17 +35,18 @@ def test_a_painted_number_survives_jpeg_and_mirroring(number):
 )
 def test_what_became_of_a_loop(fault, text):
     light = {"cpu_ms": 9.0, "bare_ms": None, "age_p50_ms": 10.0, "age_p99_ms": 20.0}
-    row = {"light": light, "heavy": light, "cut": fault, "silent": {"back": 1.0}}
-    found = {
-        "edgekit camera": row | {"light": light | {"bare_ms": 4.0}},
-        "other": row,
-        "none": {"failed": "no | wheel"},
-    }
-    ours, other, none = camera_loops.table(found).splitlines()[2:]
-    assert ours.startswith("| edgekit camera | 5.00 | 10 | 20 | 20 |")
-    # Its network cannot be run by itself: edgekit's cost is taken off.
-    assert other.startswith("| other | 5.00 |")
-    assert text in other
+    row = {"light": [light], "heavy": light, "cut": fault, "silent": {"back": 1.0}}
+    ours, mediapipe, opencv = (camera_loops.LOOPS[index].title for index in (0, 3, 4))
+    rounds = [light | {"bare_ms": bare, "cpu_ms": cpu} for bare, cpu in ((4.0, 9.0), (3.0, 8.0), (40.0, 90.0))]
+    own = row | {"light": [light | {"bare_ms": 7.0}]}
+    found = {ours: row | {"light": rounds}, mediapipe: row, opencv: own, "none": {"failed": "no | wheel"}}
+    first, second, third, none = camera_loops.table(found).splitlines()[2:]
+    assert first.startswith(f"| {ours} | 5.00 | 10 | 20 | 20 |")
+    # Its network cannot be run by itself: what the same one costs elsewhere is taken off.
+    assert second.startswith(f"| {mediapipe} | 5.00 |")
+    assert text in second
+    # Another runtime, another cost.
+    assert third.startswith(f"| {opencv} | 2.00 |")
     assert "cannot: no / wheel" in none
 
 
