@@ -32,55 +32,94 @@ TEACHER = "teacher"
 SHIPPED = Path(shipped.__file__).parent
 FLOAT = Path(__file__).parent / "shipped"
 # The teacher was trained with label smoothing: softened once more, its answers would say little.
-DISTILL = ("--teacher", f"{TEACHER}.pt", "--temperature", "1", "--size", "96")
+TAUGHT = ("--teacher", f"{TEACHER}.pt", "--temperature", "1")
 CALIBRATION = 2000
+RECIPE = "int8-qat"
 
 
 @dataclass(frozen=True)
-class Model:
-    """One of them: what its files are called, and how it is trained."""
+class Training:
+    """A network on the way.
+
+    Attributes:
+        stem: What its files are called.
+        options: Of `edgekit train cifar10`.
+        start: The stem of the network that its weights are taken from, or "".
+        is_shipped: It is one of the models, not a step towards one.
+    """
 
     stem: str
     options: Sequence[str]
-    recipe: str = "int8-qat"
+    start: str = ""
+    is_shipped: bool = False
 
 
-MODELS = (
-    Model("cifar10_mobilenet_v2_050", ("--width", "0.5", "--weights", f"{TEACHER}.pt")),
-    Model("cifar10_mobilenet_v1_050", ("--arch", "mobilenet_v1", "--width", "0.5", "--weights", "none")),
-    Model("cifar10_mobilenet_v2_035", ("--width", "0.35", "--weights", f"{TEACHER}.pt")),
-)
+def _narrowed(width: float, start: str, epochs: int = 1) -> Training:
+    """A step: few channels fewer, a short repair at low resolution."""
+    rates = ("--lr", "0.001", "--head-lr", "0.001")
+    options = (*TAUGHT, "--width", f"{width:g}", "--size", "64", "--epochs", str(epochs), *rates)
+    return Training(f"narrow_{round(100 * width):03}", options, start)
+
+
+def _model(stem: str, options: Sequence[str], start: str = "") -> Training:
+    return Training(f"cifar10_{stem}", (*TAUGHT, "--size", "96", *options), start, is_shipped=True)
+
+
+# Half of the channels taken at once, and nothing of what the wide network knew is left; see docs/training.md.
+FINE = ("--lr", "0.001", "--head-lr", "0.001")
+TRAININGS = {
+    training.stem: training
+    for training in (
+        Training(TEACHER, ("--size", "96", "--epochs", "10", "--batch", "64", "--lr", "0.0005", "--head-lr", "0.002")),
+        _narrowed(0.85, TEACHER),
+        _narrowed(0.7, "narrow_085"),
+        _narrowed(0.6, "narrow_070"),
+        _narrowed(0.5, "narrow_060", epochs=2),
+        _model("mobilenet_v2_050", ("--width", "0.5", "--epochs", "20", *FINE), "narrow_050"),
+        _narrowed(0.42, "cifar10_mobilenet_v2_050"),
+        _model("mobilenet_v2_035", ("--width", "0.35", "--epochs", "20", *FINE), "narrow_042"),
+        _model("mobilenet_v1_050", ("--arch", "mobilenet_v1", "--width", "0.5", "--weights", "none", "--epochs", "30")),
+    )
+}
 
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-def main(folder: Path) -> None:
+@click.option("--only", default="", help="Models whose name has this in it.")
+def main(folder: Path, only: str) -> None:
     """Make what is not yet in FOLDER."""
     folder.mkdir(parents=True, exist_ok=True)
-    rates = ("--lr", "0.0005", "--head-lr", "0.002")
-    _train(folder, TEACHER, ("--size", "96", "--epochs", "10", "--batch", "64", *rates))
     train_set, _ = cifar10.load()
     if not (folder / "calibration").exists():
         write_folders(cifar10.balanced_subset(train_set, CALIBRATION, 0), folder / "calibration")
     _draw(folder / "golden")
-    for model in MODELS:
-        _train(folder, model.stem, (*DISTILL, *model.options))
-        _convert(folder, model)
-        shutil.copyfile(folder / f"{model.stem}.tflite", SHIPPED / f"{model.stem}.tflite")
-    _keep_reports(folder)
+    for stem in [stem for stem, training in TRAININGS.items() if training.is_shipped and only in stem]:
+        _train(folder, stem)
+        _convert(folder, stem)
+        shutil.copyfile(folder / f"{stem}.tflite", SHIPPED / f"{stem}.tflite")
+        _keep_report(folder, stem)
 
 
-def _train(folder: Path, stem: str, options: Sequence[str]) -> None:
-    target, kept = folder / f"{stem}.pt", FLOAT / f"{stem}.pt"
-    if not kept.exists():
-        trained = folder / "trained"
-        trained.mkdir(exist_ok=True)
-        resume = ("--resume",) if (trained / f"{stem}.last.pt").exists() else ()
-        words = ("train", "cifar10", "--out", f"trained/{stem}.pt", *options, *resume)
-        subprocess.run([*EDGEKIT, *words], cwd=folder, check=True)
-        halve(trained / f"{stem}.pt", kept)
-        keep_record(trained / f"{stem}.run.json")
-    shutil.copyfile(kept, target)
+def _train(folder: Path, stem: str) -> None:
+    """FOLDER/stem.pt, from what is kept if it is."""
+    target, kept, training = folder / f"{stem}.pt", FLOAT / f"{stem}.pt", TRAININGS[stem]
+    if kept.exists():
+        shutil.copyfile(kept, target)
+    if target.exists():
+        return
+    if stem != TEACHER:
+        _train(folder, TEACHER)
+    start = ()
+    if training.start:
+        _train(folder, training.start)
+        start = ("--weights", f"{training.start}.pt")
+    resume = ("--resume",) if (folder / f"{stem}.last.pt").exists() else ()
+    words = ("train", "cifar10", "--out", f"{stem}.pt", *training.options, *start, *resume)
+    subprocess.run([*EDGEKIT, *words], cwd=folder, check=True)
+    if training.is_shipped or stem == TEACHER:
+        halve(target, kept)
+        shutil.copyfile(kept, target)
+        keep_record(folder / f"{stem}.run.json")
 
 
 def halve(trained: Path, kept: Path) -> None:
@@ -90,14 +129,13 @@ def halve(trained: Path, kept: Path) -> None:
     checkpoint.save(kept, replace(whole, state=state))
 
 
-def _convert(folder: Path, model: Model) -> None:
-    if not (folder / f"{model.stem}.tflite").exists():
-        words = ("convert", f"{model.stem}.pt", "--calibration", "calibration", "--labelled", "--golden", "golden")
-        more = ("--recipe", model.recipe, "--out", f"{model.stem}.tflite")
-        subprocess.run([*EDGEKIT, *words, *more], cwd=folder, check=True)
-    if not (folder / f"{model.stem}.json").exists():
-        words = ("report", f"{model.stem}.tflite", "--reference", f"{model.stem}.pt", "--data", "cifar10", "--quick")
-        subprocess.run([*EDGEKIT, *words, "--out", f"{model.stem}.html"], cwd=folder, check=True)
+def _convert(folder: Path, stem: str) -> None:
+    if not (folder / f"{stem}.tflite").exists():
+        words = ("convert", f"{stem}.pt", "--calibration", "calibration", "--labelled", "--golden", "golden")
+        subprocess.run([*EDGEKIT, *words, "--recipe", RECIPE, "--out", f"{stem}.tflite"], cwd=folder, check=True)
+    if not (folder / f"{stem}.json").exists():
+        words = ("report", f"{stem}.tflite", "--reference", f"{stem}.pt", "--data", "cifar10", "--quick")
+        subprocess.run([*EDGEKIT, *words, "--out", f"{stem}.html"], cwd=folder, check=True)
 
 
 def _draw(folder: Path) -> None:
@@ -127,14 +165,13 @@ def _draw(folder: Path) -> None:
         cv2.imwrite(str(folder / f"{number}.png"), image)
 
 
-def _keep_reports(folder: Path) -> None:
-    """What each int8 file is worth, beside the record of its training."""
-    for model in MODELS:
-        found = json.loads((folder / f"{model.stem}.json").read_text(encoding="utf-8"))
-        reference, judged = (next(s for s in found["stages"] if s["role"] == role) for role in ("reference", "model"))
-        size = (folder / f"{model.stem}.tflite").stat().st_size
-        kept = {"recipe": model.recipe, "bytes": size, "float": reference, "int8": judged}
-        write_whole(RUNS / f"{model.stem}.report.json", json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
+def _keep_report(folder: Path, stem: str) -> None:
+    """What the int8 file is worth, beside the record of the training."""
+    found = json.loads((folder / f"{stem}.json").read_text(encoding="utf-8"))
+    reference, judged = (next(s for s in found["stages"] if s["role"] == role) for role in ("reference", "model"))
+    size = (folder / f"{stem}.tflite").stat().st_size
+    kept = {"recipe": RECIPE, "bytes": size, "float": reference, "int8": judged}
+    write_whole(RUNS / f"{stem}.report.json", json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":
