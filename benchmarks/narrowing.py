@@ -2,8 +2,8 @@
 
     python -m benchmarks.narrowing
 
-MobileNetV2, CIFAR-10 at 64 px: 16,000 training images, judged by 4,000 others of the training set. The teacher is the
-one of the shipped models (benchmarks/shipped/teacher.pt), which has seen both; what is compared is how much of it is left.
+MobileNetV2, CIFAR-10 at 64 px: 16,000 training images, judged by 4,000 others of the training set. The teacher is that
+of the shipped models (benchmarks/shipped/teacher.pt), which has seen both; compared is how much of it is left.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ def main() -> None:
     facts, images = machine(), cifar10.load()[0]
     order = np.random.default_rng(0).permutation(len(images.targets))
     learned, judged = _part(images, order[:LEARNED]), _part(images, order[-JUDGED:])
-    rows = []
+    rows: list[tuple[str, float]] = []
     for title, widths, rate in WAYS:
         console.rule(title)
-        rows.append({"way": title, "top1": 100.0 * _top1(widths, rate, learned, judged)})
+        rows.append((title, 100.0 * _top1(widths, rate, learned, judged)))
     table = markdown(
         ("MobileNetV2 0.5 from 1.0", f"top-1 after {EPOCHS} epochs, %"),
-        [(row["way"], f"{row['top1']:.1f}") for row in rows],
+        [(title, f"{top1:.1f}") for title, top1 in rows],
     )
-    write_results(RESULTS / "narrowing.json", {"machine": facts, "rows": rows}, table)
+    write_results(RESULTS / "narrowing.json", {"machine": facts, "top1": dict(rows)}, table)
 
 
 def _part(images: ArraySet, chosen: NDArray[np.int64]) -> ArraySet:

@@ -20,6 +20,8 @@ CLASSES = 1000
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 STEM = "features.0.0.weight"
+# Of the width: narrowing by more leaves little that works (benchmarks/narrowing.py).
+SMALL_STEP = 0.75
 FILE = "mobilenet_v2-b0353104.pth"
 FILE_SHA256 = "b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889"
 
@@ -135,6 +137,8 @@ def load_fitting(
     network.load_state_dict({**own, **fitting})
     skipped = sorted({".".join(name.split(".")[:2]) for name in weights if name not in fitting})
     narrowed = f", narrowed from width {found.architecture.width:g}" if is_wider else ""
+    if is_wider and architecture.width < SMALL_STEP * found.architecture.width:
+        narrowed += " (smaller steps, a short training after each, keep more: see docs/training.md)"
     left = f"; not taken: {', '.join(skipped[:8])}{', …' if len(skipped) > 8 else ''}" if skipped else ""
     return f"{len(taken)} of {len(weights)} tensors from {path}{narrowed}{left}"
 
