@@ -69,7 +69,11 @@ def count(core: str, model: Path, plugin: Path) -> dict[str, int]:
 
 
 def run_counted(
-    core: str, plugin: Path, words: Sequence[str | Path], paths: Sequence[str | Path]
+    core: str,
+    plugin: Path,
+    words: Sequence[str | Path],
+    paths: Sequence[str | Path],
+    libraries: Path | None = None,
 ) -> tuple[dict[str, int], str]:
     """Run a Python script of benchmarks/pi/ on an emulated core.
 
@@ -78,9 +82,10 @@ def run_counted(
         plugin: count.c, compiled.
         words: The script and its arguments.
         paths: Where it finds modules.
+        libraries: Where the loader finds more shared libraries.
 
     Returns:
-        Instructions by name: medians, without the marking itself; and what it printed.
+        Instructions by name, of what it marked: medians, without the marking itself; and what it printed.
 
     Raises:
         EdgekitError: It failed.
@@ -89,6 +94,8 @@ def run_counted(
     with tempfile.TemporaryDirectory(prefix="edgekit-") as scratch:
         out = Path(scratch) / "counts"
         inside = {"PYTHONPATH": ":".join(map(str, paths)), "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
+        if libraries:
+            inside["LD_LIBRARY_PATH"] = str(libraries)
         command = ["qemu-aarch64", "-L", str(root), "-plugin", f"file={plugin},out={out}"]
         command += [word for key, value in inside.items() for word in ("-E", f"{key}={value}")]
         command += [str(root / "usr" / "bin" / "python3.11"), *map(str, words)]
@@ -101,7 +108,8 @@ def run_counted(
     for (tag, start), (_, end) in zip(marks[::2], marks[1::2], strict=True):
         spans.setdefault(tag, []).append(end - start)
     medians = {tag: int(statistics.median(values)) for tag, values in spans.items()}
-    return {name: medians[tag] - medians[EMPTY] for tag, name in NAMES.items()}, done.stdout.strip()
+    found = {name: medians[tag] - medians[EMPTY] for tag, name in NAMES.items() if tag in medians}
+    return found, done.stdout.strip()
 
 
 def compiled_plugin(folder: Path) -> Path:

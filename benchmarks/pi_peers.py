@@ -13,12 +13,14 @@ import hashlib
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
-from support.virtual_pi import CORES, ROOT, TAGS
+from support.virtual_pi import CORES, ROOT, TAGS, unpack
 
 from benchmarks import pi_instructions
 from benchmarks.peers.environments import FOLDER
@@ -26,19 +28,27 @@ from benchmarks.peers.routes import FLOAT, INT8, Route
 from benchmarks.pi_instructions import compiled_plugin, run_counted
 from benchmarks.side_by_side import WORK
 from benchmarks.support import RESULTS, markdown, write_results
+from edgekit import bundle
 from edgekit.errors import EdgekitError
 from edgekit.progress import tracked
+from edgekit_quantize.mediapipe_file import for_mediapipe
 
 PEERS = Path(__file__).parent / "peers"
 DEVICE = "/opt/litert/lib/python3.11/site-packages"
-OURS = "edgekit int8"
+OURS, MEDIAPIPE = "edgekit int8", "MediaPipe Tasks, edgekit int8"
 
 
 @dataclass(frozen=True)
 class Wheels:
-    """What a peer needs on the device beside numpy and OpenCV; with versions, and without what it does not import."""
+    """What a peer needs on the device beside numpy and OpenCV; with versions, and without what it does not import.
+
+    Attributes:
+        requirements: For pip.
+        has_all: These are all; else pip adds what they depend on.
+    """
 
     requirements: tuple[str, ...]
+    has_all: bool = True
 
     def folder(self) -> Path:
         """Where they are, unpacked.
@@ -50,7 +60,8 @@ class Wheels:
         target = FOLDER.resolve() / "aarch64" / key
         if target.exists() or not self.requirements:
             return target
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:"]
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--only-binary=:all:"]
+        pip += ["--no-deps"] if self.has_all else []
         pip += [
             "--python-version",
             "3.11",
@@ -84,6 +95,7 @@ WHEELS = {
     "openvino_ptq": Wheels(("openvino==2026.4.1", "openvino-telemetry==2025.2.0")),
     "ncnn_float": Wheels(("ncnn==1.0.20261020", "tqdm==4.67.1", "requests==2.32.5", "portalocker==3.2.0")),
     "pytorch_eager": Wheels(TORCH),
+    MEDIAPIPE: Wheels(("mediapipe==1.2.3",), has_all=False),
     "executorch_xnnpack": Wheels(("executorch==1.5.1", "pyyaml==6.0.3", "ruamel.yaml==0.18.15", *TORCH)),
 }
 
@@ -97,9 +109,14 @@ def main(name: str, only: str) -> None:
     routes = [route for route in (*INT8, *FLOAT) if only in route.title and route.target(work).exists()]
     with tempfile.TemporaryDirectory(prefix="edgekit-") as scratch:
         plugin = compiled_plugin(Path(scratch))
+        counted: dict[str, Callable[[str], dict[str, int]]] = {
+            route.title: partial(_count, route, work, plugin) for route in routes
+        }
+        if only in MEDIAPIPE and (work / "edgekit-int8.tflite").exists():
+            counted[MEDIAPIPE] = partial(_count_mediapipe, work, plugin)
         found = {
-            route.title: _on_all_cores(route, work, plugin)
-            for route in tracked("Counting", routes, len(routes), unit="peers")
+            title: _on_all_cores(count)
+            for title, count in tracked("Counting", counted.items(), len(counted), unit="peers")
         }
     if only:
         sys.stdout.write(f"{table(name, found)}\n\nNot written: the results are of all peers.\n")
@@ -107,21 +124,33 @@ def main(name: str, only: str) -> None:
     write_results(RESULTS / f"pi_peers-{name}.json", {"network": name, "instructions": found}, table(name, found))
 
 
-def _on_all_cores(route: Route, work: Path, plugin: Path) -> dict[str, Any]:
+def _on_all_cores(count: Callable[[str], dict[str, int]]) -> dict[str, Any]:
     """By core; or why not."""
     try:
-        return {core: _count(route, work, core, plugin) for core in CORES}
+        return {core: count(core) for core in CORES}
     except EdgekitError as error:
         return {"failed": " ".join(str(error).split())[-200:]}
 
 
-def _count(route: Route, work: Path, core: str, plugin: Path) -> dict[str, int]:
+def _count(route: Route, work: Path, plugin: Path, core: str) -> dict[str, int]:
     if route.title == OURS:
         return pi_instructions.count(core, route.target(work), plugin)
     script = "litert" if route.suffix == ".tflite" else route.script
     words = [pi_instructions.HERE / "peer_frame.py", script, work, route.target(work)]
     paths = [WHEELS[script].folder(), PEERS, ROOT, DEVICE]
     return run_counted(core, plugin, words, paths)[0]
+
+
+def _count_mediapipe(work: Path, plugin: Path, core: str) -> dict[str, int]:
+    """It needs libraries for graphics, which it does not use here."""
+    task, graphics = work / "mediapipe.tflite", FOLDER.resolve() / "aarch64" / "graphics"
+    if not task.exists():
+        task.write_bytes(for_mediapipe(bundle.read(work / "edgekit-int8.tflite")))
+    if not graphics.exists():
+        unpack(graphics, ("libegl1", "libgles2"))
+    words = [pi_instructions.HERE / "mediapipe_frame.py", task]
+    paths = [WHEELS[MEDIAPIPE].folder(), DEVICE]
+    return run_counted(core, plugin, words, paths, graphics / "usr" / "lib" / "aarch64-linux-gnu")[0]
 
 
 def table(name: str, found: dict[str, Any]) -> str:
@@ -136,6 +165,9 @@ def _line(title: str, row: dict[str, Any], ours: dict[str, Any]) -> tuple[str, .
     cells = [title]
     for core in CORES:
         for what in ("invoke", "frame"):
+            if what not in row[core]:
+                cells.append("–")
+                continue
             ratio = f" ({row[core][what] / ours[core][what]:.2f})" if core in ours else ""
             cells.append(f"{row[core][what] / 1e6:.1f}{ratio}")
     return tuple(cells)
