@@ -74,6 +74,11 @@ def best(probabilities: np.ndarray, labels: list[str]) -> list[tuple[str, float]
     return [(labels[index], float(probabilities[index])) for index in order]
 
 
+def dequantized(codes: np.ndarray, scale: float, zero_point: int) -> np.ndarray:
+    """As samples write it."""
+    return (codes.astype(np.float32) - zero_point) * scale
+
+
 def softmax(logits: np.ndarray) -> np.ndarray:
     """As samples write it."""
     powers = np.exp(logits - logits.max())

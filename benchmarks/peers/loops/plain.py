@@ -7,7 +7,7 @@ import sys
 import cv2
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
-from common import best, read_task, softmax, tell, tell_bare
+from common import best, dequantized, read_task, softmax, tell, tell_bare
 
 
 def main() -> None:
@@ -28,8 +28,7 @@ def main() -> None:
         codes = np.clip(np.round(real / scale) + zero_point, -128, 127).astype(np.int8)
         interpreter.set_tensor(before["index"], codes[None])
         interpreter.invoke()
-        scale, zero_point = after["quantization"]
-        logits = (interpreter.get_tensor(after["index"])[0].astype(np.float32) - zero_point) * scale
+        logits = dequantized(interpreter.get_tensor(after["index"])[0], *after["quantization"])
         best(softmax(logits), task.labels)
         tell(frame)
 

@@ -12,7 +12,7 @@ import sys
 import cv2
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
-from common import best, read_task, softmax, tell, tell_bare
+from common import best, dequantized, read_task, softmax, tell, tell_bare
 
 
 def main() -> None:
@@ -34,8 +34,7 @@ def main() -> None:
         image = cv2.resize(image, (task.size, task.size))
         interpreter.set_tensor(before["index"], cv2.LUT(image, table[None]).view(np.int8)[None])
         interpreter.invoke()
-        scale, zero_point = after["quantization"]
-        logits = (interpreter.get_tensor(after["index"])[0].astype(np.float32) - zero_point) * scale
+        logits = dequantized(interpreter.get_tensor(after["index"])[0], *after["quantization"])
         best(softmax(logits), task.labels)
         tell(frame)
 
