@@ -48,6 +48,8 @@ FPS, LIGHT, HEAVY = 30.0, 224, 640
 # Seconds: to come up, to measure, of the faults, and until a loop is given up after one.
 START, MEASURED, CUT, SILENT, PATIENCE = 30.0, 12.0, 3.0, 5.0, 20.0
 ROUNDS = 5
+# The first is the loops', the others are the camera's.
+CORES = sorted(os.sched_getaffinity(0))
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ LOOPS = (
 
 
 class Camera(MjpegServer):
-    """Paints numbers; `sent` by number is when."""
+    """Paints numbers; `times` holds when each was sent."""
 
     def __init__(self) -> None:
         coarse = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
@@ -119,9 +121,8 @@ def run_loop(loop: Loop, task: dict[str, Any], folder: Path, watch: Callable[[Wa
         path.write_text(json.dumps(task | {"url": camera.url()}))
         python = ENVIRONMENTS[loop.environment].python() if loop.environment else Path(sys.executable)
         words = [str(python), str(HERE / f"{loop.script}.py"), str(path)]
-        core = {min(range(os.cpu_count() or 1))}
         with subprocess.Popen(
-            words, stdout=subprocess.PIPE, stderr=log, text=True, preexec_fn=lambda: os.sched_setaffinity(0, core)
+            words, stdout=subprocess.PIPE, stderr=log, text=True, preexec_fn=lambda: os.sched_setaffinity(0, CORES[:1])
         ) as process:
             watched = Watched(process)
             reader = threading.Thread(target=watched.follow, daemon=True)
@@ -247,13 +248,11 @@ def _fate(fault: dict[str, Any]) -> str:
 @click.option("--out", type=click.Path(path_type=Path), default=RESULTS / "camera_loops.json")
 def main(out: Path) -> None:
     """Measure, and write benchmarks/results/camera_loops.json and .md."""
-    cores = sorted(os.sched_getaffinity(0))
     facts = machine() | {"fps": FPS, "seconds": MEASURED}
     with tempfile.TemporaryDirectory(prefix="edgekit-") as scratch:
         folder = Path(scratch)
         networks = {side: seeded_model.make(folder, side) for side in (LIGHT, HEAVY)}
-        # The camera keeps off the loops' core.
-        os.sched_setaffinity(0, cores[1:] or cores)
+        os.sched_setaffinity(0, CORES[1:] or CORES)
         found = measure_all(folder, networks)
     write_results(out, {"machine": facts, "loops": found}, table(found))
 

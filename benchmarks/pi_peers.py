@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from support.virtual_pi import CORES, ROOT, TAGS, unpack
+from support.virtual_pi import CORES, ROOT, pip_options, unpack
 
 from benchmarks import pi_instructions
 from benchmarks.peers.environments import FOLDER
@@ -60,21 +60,8 @@ class Wheels:
         target = FOLDER.resolve() / "aarch64" / key
         if target.exists() or not self.requirements:
             return target
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--only-binary=:all:"]
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", *pip_options()]
         pip += ["--no-deps"] if self.has_all else []
-        pip += [
-            "--python-version",
-            "3.11",
-            "--implementation",
-            "cp",
-            "--abi",
-            "cp311",
-            "--abi",
-            "abi3",
-            "--abi",
-            "none",
-        ]
-        pip += [word for tag in [*TAGS, "any"] for word in ("--platform", tag)]
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent) as unfinished:
             words = [*pip, "--target", f"{unfinished}/made", *self.requirements]
@@ -86,7 +73,7 @@ class Wheels:
         return target
 
 
-# By the script that runs the file there. torch 2.8.0 is the last whose aarch64 wheel is for CPUs.
+# By the script that runs the file there. The aarch64 wheels of torch 2.13 and 2.14 want CUDA, 2.8.0's does not.
 TORCH = ("torch==2.8.0", "filelock==3.19.1", "typing_extensions==4.15.0", "sympy==1.14.0", "mpmath==1.3.0")
 TORCH += ("networkx==3.5", "jinja2==3.1.6", "markupsafe==3.0.2", "fsspec==2025.9.0")
 WHEELS = {

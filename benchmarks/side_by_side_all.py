@@ -47,20 +47,16 @@ def _foreign(name: str, mean: str, std: str) -> tuple[str, Sequence[str]]:
 
 
 SUBJECTS = {
-    "mobilenet_v2-imagenet": Subject(
-        "MobileNetV2 1.0, ImageNet (torchvision's weights), 750 photos", "mobilenet_v2:imagenet"
-    ),
+    "mobilenet_v2-imagenet": Subject("MobileNetV2 1.0, ImageNet (torchvision's weights)", "mobilenet_v2:imagenet"),
     "mobilenet_v1-imagenet": Subject(
-        "MobileNetV1 1.0, ImageNet (TensorFlow's weights), 750 photos", *_foreign("mobilenet_v1", *HALF)
+        "MobileNetV1 1.0, ImageNet (TensorFlow's weights)", *_foreign("mobilenet_v1", *HALF)
     ),
-    "efficientnet-lite0-imagenet": Subject(
-        "EfficientNet-Lite0, ImageNet, 750 photos", *_foreign("efficientnet-lite0", *LITE)
-    ),
+    "efficientnet-lite0-imagenet": Subject("EfficientNet-Lite0, ImageNet", *_foreign("efficientnet-lite0", *LITE)),
     "mobilenet_v2-cifar10": Subject(
-        "Our MobileNetV2 0.5, CIFAR-10 at 96 px, 2,000 images", str(OWN / "cifar10_mobilenet_v2_050.pt"), (), False
+        "Our MobileNetV2 0.5, CIFAR-10 at 96 px", str(OWN / "cifar10_mobilenet_v2_050.pt"), (), False
     ),
     "mobilenet_v1-cifar10": Subject(
-        "Our MobileNetV1 0.5, CIFAR-10 at 96 px, 2,000 images", str(OWN / "cifar10_mobilenet_v1_050.pt"), (), False
+        "Our MobileNetV1 0.5, CIFAR-10 at 96 px", str(OWN / "cifar10_mobilenet_v1_050.pt"), (), False
     ),
 }
 # Whose files the emulated cores run: counts do not depend on what a network has learned.
@@ -74,13 +70,13 @@ COUNTED = "mobilenet_v2-imagenet"
 def main(calibration: str | None, evaluation: str | None, emulated: bool) -> None:
     """Measure what is missing, and write the page."""
     failed = []
-    folders = ["--calibration", calibration, "--evaluation", evaluation] if calibration and evaluation else None
+    folders = ["--calibration", calibration, "--evaluation", evaluation] if calibration and evaluation else []
     if folders and not FOREIGN.exists():
         failed += _run("foreign_networks", str(FOREIGN))
     for name, subject in SUBJECTS.items():
         if subject.is_imagenet and not folders:
             continue
-        more = folders if subject.is_imagenet and folders else []
+        more = folders if subject.is_imagenet else []
         words = ["--name", name, "--source", subject.source, *subject.options, *more]
         failed += _once(f"side_by_side-conversion-{name}", "side_by_side", "conversion", *words)
         failed += _once(f"side_by_side-inference-{name}", "side_by_side", "inference", "--name", name)

@@ -1,7 +1,4 @@
-"""benchmarks/RESULTS.md: edgekit beside others, from the tables and raw numbers in benchmarks/results/.
-
-python -m benchmarks.side_by_side_page
-"""
+"""Writes benchmarks/RESULTS.md, edgekit beside others, from the tables and raw numbers in benchmarks/results/."""
 
 from __future__ import annotations
 
@@ -20,8 +17,8 @@ OURS, OTHERS = "#1f6f4a", "#9aa5b1"
 HEAD = """# Edgekit beside others, measured
 
 Written by `make bench`. Every peer has an environment of its own with pinned versions (`benchmarks/peers/`), and is
-given the same float network and the same images: 250 for calibration, none of which is judged. Where a peer cannot do
-it, the row says why. Raw numbers: `benchmarks/results/`.
+given the same float network and the same images: up to 250 for calibration, others to judge. Where a peer cannot do it,
+the row says why. Raw numbers: `benchmarks/results/`.
 """
 CONVERSION = """## Conversion to int8
 

@@ -133,9 +133,11 @@ def machine() -> dict[str, Any]:
 
 
 def machine_line(name: str) -> str:
-    """On what results/NAME.json was measured, in a few words."""
-    facts = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8")).get("machine")
-    return f"{facts['cores']} cores, {' '.join(facts['processor'].split())}" if facts else "emulated"
+    """On how many images, if it says so, and on what machine results/NAME.json was measured."""
+    found = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    images = f"{found['images']:,} images; " if "images" in found else ""
+    facts = found.get("machine")
+    return images + (f"{facts['cores']} cores, {' '.join(facts['processor'].split())}" if facts else "emulated")
 
 
 def write_results(path: Path, content: Mapping[str, Any], table: str) -> None:

@@ -68,8 +68,7 @@ def prepare(source: str, foreign: ForeignOptions, calibration: str, evaluation: 
     judged = _evaluation(evaluation)
     found = for_evaluation(judged, opened.input)
     np.save(folder / "evaluation.npy", found.pixels.numpy())
-    spec = opened.input
-    facts = {"mean": list(spec.mean), "std": list(spec.std), "crop": spec.crop_fraction}
+    facts = {"mean": list(opened.input.mean), "std": list(opened.input.std)}
     (folder / "input.json").write_text(json.dumps(facts))
     targets = found.targets.numpy() if judged.labels else targets_of(judged, opened.labels)  # type: ignore[arg-type]
     return Inputs(folder, opened.input, _reference(folder, opened.input, found.pixels.numpy()), targets)

@@ -204,12 +204,17 @@ def _pretend_to_be_a_pi(root: Path) -> None:
         os.chown(root / place, 1000, 1000)
 
 
+def pip_options() -> list[str]:
+    """Of `pip download` and `pip install --target`: wheels for the userland's Python, whatever this machine is."""
+    python = ["--python-version", "3.11", "--implementation", "cp", "--abi", "cp311", "--abi", "abi3", "--abi", "none"]
+    # pip does not know that a system which has one of these has those before it.
+    platforms = [word for tag in [*TAGS, "any"] for word in ("--platform", tag)]
+    return ["--only-binary=:all:", *python, *platforms]
+
+
 def _fetch_wheels(folder: Path) -> None:
     """The pinned wheels, through this machine's pip."""
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(folder), "--only-binary=:all:"]
-    pip += ["--python-version", "3.11", "--implementation", "cp", "--abi", "cp311", "--abi", "abi3", "--abi", "none"]
-    # pip does not know that a system which has one of these has those before it.
-    pip += [word for tag in [*TAGS, "any"] for word in ("--platform", tag)]
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(folder), *pip_options()]
     for requirements in REQUIREMENTS.values():
         _do([*pip, "--no-deps", "--requirement", str(requirements)])
     _do([*pip, *DEVICE_TESTS])

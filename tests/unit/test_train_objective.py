@@ -8,29 +8,27 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from support.checkpoints import write
 from support.photos import CLASSES
 from torch import nn
 from torch.nn import functional as F
 
-from edgekit.card import Architecture, InputSpec
+from edgekit.card import InputSpec
 from edgekit.errors import InputError
 from edgekit.images import labelled_folder
 from edgekit.models import create
 from edgekit.train import checkpoint as checkpoints
 from edgekit.train import loop
 from edgekit.train.augment import NONE, Augmentation, augment
-from edgekit.train.checkpoint import Checkpoint
 from edgekit.train.data import PixelSet, for_evaluation
 from edgekit.train.evaluate import predict
 from edgekit.train.feed import PixelFeed, seed_of
 from edgekit.train.loop import train
 from edgekit.train.mixing import mix, soft_targets
-from edgekit.train.narrow import narrow
 from edgekit.train.objective import folded, load_teacher, loss_of, range_penalty
 from edgekit.train.options import Options
 from edgekit.train.quantization_aware import keep_statistics, make_aware, round_activation, round_weight
 from edgekit.train.run import frozen_blocks
-from edgekit.train.weights import load_fitting
 from edgekit.train.world import World
 
 TINY = Options(width=0.25, size=32, stem_stride=1, epochs=2, batch=30, lr=5e-3, head_lr=5e-3)
@@ -39,21 +37,6 @@ TINY = Options(width=0.25, size=32, stem_stride=1, epochs=2, batch=30, lr=5e-3, 
 @pytest.fixture(scope="module")
 def images(photos):
     return labelled_folder(photos)
-
-
-def write(path, arch="mobilenet_v2", width=0.5, labels=CLASSES, spec=None, seed=0):
-    torch.manual_seed(seed)
-    network = create(arch, classes=len(labels), width=width, stem_stride=1)
-    for module in network.modules():  # as after training: no two channels are alike
-        if isinstance(module, nn.BatchNorm2d):
-            module.weight.data.uniform_(0.5, 1.5)
-            module.running_mean.uniform_(-0.1, 0.1)
-            module.running_var.uniform_(0.5, 1.5)
-    found = Checkpoint(
-        Architecture(arch, width), spec or InputSpec(32, 32), labels, network.state_dict(), stem_stride=1
-    )
-    checkpoints.save(path, found)
-    return path
 
 
 # The loss
@@ -216,100 +199,6 @@ def test_blocks_are_let_go_last_first():
     options = replace(TINY, freeze=6, unfreeze=3, epochs=5)
     assert [frozen_blocks(options, epoch) for epoch in range(5)] == [6, 4, 2, 0, 0]
     assert [frozen_blocks(replace(options, unfreeze=0), epoch) for epoch in range(2)] == [6, 6]
-
-
-# Weights from elsewhere
-
-
-@pytest.mark.parametrize("arch", ["mobilenet_v1", "mobilenet_v2"])
-def test_narrowing_to_the_same_width_changes_no_answer(arch, tmp_path):
-    wide = checkpoints.load(write(tmp_path / "wide.pt", arch))
-    network = create(arch, classes=3, width=0.5, stem_stride=1).eval()
-    result = narrow(wide.state, arch, network.state_dict())
-    network.load_state_dict({**network.state_dict(), **result})
-    views = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        torch.testing.assert_close(network(views), wide.network()(views), rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("arch", ["mobilenet_v1", "mobilenet_v2"])
-def test_narrowing_drops_channels_that_do_nothing_without_changing_an_answer(arch, tmp_path):
-    """A wide network made of a narrow one and dead channels at random places: exactly these must go."""
-    small = checkpoints.load(write(tmp_path / "small.pt", arch, 0.25))
-    like = create(arch, classes=3, width=0.5, stem_stride=1)
-    generator = torch.Generator().manual_seed(4)
-    wide = {name: torch.zeros_like(value) for name, value in like.state_dict().items()}
-    places = {}
-
-    def place(size, found):
-        if (size, found) not in places:
-            places[size, found] = torch.randperm(size, generator=generator)[:found].sort().values
-        return places[size, found]
-
-    for name, value in small.state.items():
-        if name.endswith("num_batches_tracked"):
-            continue
-        if name.endswith("running_var"):
-            wide[name].fill_(1.0)
-        target = wide[name]
-        rows = place(len(target), len(value))
-        if value.ndim > 1 and value.shape[1] != target.shape[1]:
-            columns = place(target.shape[1], value.shape[1])
-            target[rows[:, None], columns] = value
-        else:
-            target[rows] = value
-    network = create(arch, classes=3, width=0.25, stem_stride=1).eval()
-    result = narrow(wide, arch, network.state_dict())
-    network.load_state_dict({**network.state_dict(), **result})
-    views = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        torch.testing.assert_close(network(views), small.network()(views), rtol=1e-3, atol=1e-4)
-
-
-def fitting(path, arch="mobilenet_v2", width=0.25, labels=CLASSES, spec=None):
-    network = create(arch, classes=len(labels), width=width, stem_stride=1)
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    said = load_fitting(network, Architecture(arch, width), spec or InputSpec(32, 32), labels, str(path))
-    changed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
-    return network, said, changed
-
-
-def test_weights_of_the_same_classes_are_taken_whole(tmp_path):
-    path = write(tmp_path / "a.pt", width=0.25)
-    network, said, _ = fitting(path)
-    views = torch.randn(1, 3, 32, 32)
-    with torch.no_grad():
-        torch.testing.assert_close(network.eval()(views), checkpoints.load(path).network()(views))
-    assert "not taken" not in said
-
-
-def test_weights_of_other_classes_are_taken_but_for_the_classifier(tmp_path):
-    _, said, changed = fitting(write(tmp_path / "a.pt", width=0.25, labels=("x", "y", "z")))
-    assert said.endswith("not taken: classifier.1")
-    assert changed and not any(name.startswith("classifier") for name in changed)
-
-
-def test_weights_of_a_wider_network_are_narrowed(tmp_path):
-    _, said, changed = fitting(write(tmp_path / "a.pt", width=0.5))
-    assert "narrowed from width 0.5 (smaller steps" in said
-    assert len(changed) > 200
-    _, said, _ = fitting(write(tmp_path / "b.pt", width=0.3))
-    assert "narrowed from width 0.3" in said
-    assert "smaller steps" not in said
-
-
-@pytest.mark.parametrize(("arch", "width"), [("mobilenet_v1", 0.25), ("mobilenet_v1", 1.0)])
-def test_weights_of_another_architecture_are_refused(tmp_path, arch, width):
-    path = write(tmp_path / "a.pt", arch, width)
-    with pytest.raises(InputError, match=rf"must fit mobilenet_v2 at width 0.25, got .*a.pt, which is {arch} at width"):
-        fitting(path)
-
-
-def test_a_narrower_networks_weights_are_taken_where_they_fit(tmp_path):
-    """The first layers of widths 0.25 and 0.3 have the same channels."""
-    network, said, changed = fitting(write(tmp_path / "a.pt", width=0.25), width=0.3)
-    assert "not taken: " in said
-    assert 0 < len(changed) < len(network.state_dict())
 
 
 # int8-aware epochs
