@@ -4,9 +4,10 @@ BIN := .venv/bin
 DEVICE_TESTS := pytest==9.2.0 pytest-randomly==5.1.0 pytest-timeout==2.4.0
 PYTHONS := 3.12 3.13
 
-# Debian packages, installed if they are not there; by one at a time.
+# Debian packages, installed if they are not there; by one at a time. dpkg also knows the names of packages that others
+# merely suggest: only the state tells.
 define debian
-	@dpkg-query --show $(1) >/dev/null 2>&1 \
+	@[ "$$(dpkg-query --show --showformat '$${db:Status-Status}\n' $(1) 2>/dev/null | grep -cx installed)" -ge $(words $(1)) ] \
 	  || { [ "$$(id -u)" = 0 ] && flock Makefile sh -c \
 	       'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(1) >/dev/null'; } \
 	  || { echo "Run: sudo apt-get install $(1)"; exit 1; }
