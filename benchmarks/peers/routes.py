@@ -80,6 +80,7 @@ def _source(folder: Path) -> list[str | Path]:
 
 
 INT8 = (
+    Route("edgekit int8-minmax", "", "edgekit", "int8-minmax", ".tflite", carries="yes, tested"),
     Route("edgekit int8", "", "edgekit", "int8", ".tflite", carries="yes, tested"),
     Route("edgekit int8-qat", "", "edgekit", "int8-qat", ".tflite", carries="yes, tested"),
     Route("onnx2tf -oiqt", "", "tensorflow_routes", "onnx2tf", ".tflite"),

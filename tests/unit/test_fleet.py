@@ -1,24 +1,18 @@
 """`edgekit deploy` without ssh: bundles, what a device refuses, switching and going back. Real agent, real pip."""
 
 import json
-import os
-import pty
-import subprocess
-import sys
 import zipfile
 from dataclasses import replace
 
 import pytest
-from click.testing import CliRunner
-from support import fleet, tiny_model
-from support.fleet import ANY, Local, leftovers, make, resigned, small_wheel, state
+from support import tiny_model
+from support.fleet import Local, leftovers, make, resigned, small_wheel, state
 from support.small_disk import NoSmallDisk, fill, small_disk
 
-from edgekit.errors import EdgekitError, GateError, InputError
+from edgekit.errors import GateError, InputError
 from edgekit_deploy.fleet import archive, keys
 from edgekit_deploy.fleet.archive import ServicePlan, Target
-from edgekit_deploy.fleet.command import command
-from edgekit_deploy.fleet.push import push, push_to, read_hosts
+from edgekit_deploy.fleet.push import push, push_to
 from edgekit_deploy.fleet.session import Session
 
 DIGEST = "0" * 64
@@ -278,101 +272,3 @@ def test_one_bad_host_does_not_stop_the_others_but_a_bad_canary_does(tmp_path, p
     assert [bool(pushed.release) for pushed in done] == [True, False, True]
     with pytest.raises(InputError, match="once"):
         push(made, ["a", "a"], Several(), quiet)
-
-
-def test_lists_of_hosts(tmp_path):
-    path = tmp_path / "fleet.txt"
-    path.write_text("# all of them\npi@porch\n\n  gate  # at the gate\n")
-    assert read_hosts(path) == ["pi@porch", "gate"]
-    path.write_text("# none\n")
-    with pytest.raises(InputError, match="must name hosts"):
-        read_hosts(path)
-
-
-def run(*words, **settings):
-    return CliRunner().invoke(command, [str(word) for word in words], **settings)
-
-
-def test_keygen_and_build_on_the_command_line(tmp_path, parts, monkeypatch):
-    monkeypatch.setenv("EDGEKIT_KEY_PASSPHRASE", "open sesame")
-    private, out = tmp_path / "k" / "fleet.pem", tmp_path / "app.ekb"
-    assert run("keygen", private).exit_code == 0
-    assert private.stat().st_mode & 0o777 == 0o600
-    assert b"ENCRYPTED" in private.read_bytes()
-    build = ("build", parts[0], "--key", private, "--wheels", parts[1][0].parent, "--number", 7, "--out", out)
-    assert run(*build).exit_code == 0, run(*build).output
-    first = out.read_bytes()
-    out.unlink()
-    assert run(*build).exit_code == 0
-    assert out.read_bytes() == first
-    made = archive.unpack(out)
-    assert {entry["name"] for entry in made.facts["files"]} > {"edgekit-camera.service", "camera.env", "model.tflite"}
-    assert isinstance(run("keygen", private).exception, InputError)
-    for value in ("wrong", ""):
-        monkeypatch.setenv("EDGEKIT_KEY_PASSPHRASE", value)
-        assert isinstance(run(*build).exception, InputError)
-
-
-def test_a_passphrase_is_asked_for_at_a_terminal_and_only_there(tmp_path, monkeypatch):
-    monkeypatch.delenv("EDGEKIT_KEY_PASSPHRASE", raising=False)
-    path = tmp_path / "fleet.pem"
-    assert isinstance(run("keygen", path, "--passphrase").exception, InputError)
-    assert not path.exists()
-    ours, theirs = pty.openpty()
-    code = "from edgekit.cli import main; main()"
-    command = [sys.executable, "-c", code, "deploy", "keygen", str(path), "--passphrase"]
-    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True) as asking:
-        os.close(theirs)
-        for question in (b"Passphrase", b"Repeat"):
-            said = b""
-            while question not in said:
-                said += os.read(ours, 1000)
-            os.write(ours, b"open sesame\n")
-        assert asking.wait(timeout=60) == 0
-    os.close(ours)
-    keys.load(path, b"open sesame")
-    with pytest.raises(InputError, match="passphrase"):
-        keys.load(path, None)
-
-
-@pytest.mark.parametrize(
-    ("options", "reason"),
-    [
-        (["--camera", "--no-such-option"], "no-such-option"),
-        (["--camera", "--source '/dev/my camera'"], "spaces"),
-        (["--camera", "'"], "quotation"),
-        (["--root", "relative"], "absolute"),
-        (["--healthy", "true"], "--restart"),
-        (["--restart", "", "--camera", "--source 0"], "both"),
-        (["--wheel", "x.whl"], "both"),
-        (["--key", "missing.pem"], "keygen"),
-    ],
-)
-def test_bad_input_of_build_is_told_and_nothing_is_written(tmp_path, parts, options, reason):
-    keys.generate(tmp_path / "fleet.pem", None)
-    out = tmp_path / "app.ekb"
-    words = ["build", parts[0], "--key", tmp_path / "fleet.pem", "--wheels", parts[1][0].parent, "--out", out, *options]
-    done = run(*words)
-    assert isinstance(done.exception, InputError)
-    assert reason in str(done.exception)
-    assert not out.exists()
-
-
-def test_other_keys_and_models_are_told(tmp_path, parts, key):
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-
-    encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-    other = X25519PrivateKey.generate().private_bytes(encoding, form, serialization.NoEncryption())
-    (tmp_path / "other.pem").write_bytes(other)
-    with pytest.raises(InputError, match="Ed25519"):
-        keys.load(tmp_path / "other.pem", None)
-    (tmp_path / "cut.tflite").write_bytes(parts[0].read_bytes()[:-20])
-    with pytest.raises(EdgekitError):
-        archive.make(tmp_path / "cut.tflite", parts[1], ANY, ServicePlan("/x"), 1, key)
-
-
-def test_hosts_that_are_options_are_refused():
-    for host in ("-oProxyCommand=x", "pi@-x", "", "a b", "a@b@c", "h:folder", "a/b"):
-        with pytest.raises(InputError, match="host"):
-            fleet.SshOptions().command(host, ["true"])
