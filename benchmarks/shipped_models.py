@@ -182,7 +182,8 @@ def _keep_report(folder: Path, stem: str) -> None:
     found = json.loads((folder / f"{stem}.json").read_text(encoding="utf-8"))
     reference, judged = (next(s for s in found["stages"] if s["role"] == role) for role in ("reference", "model"))
     size = (folder / f"{stem}.tflite").stat().st_size
-    kept = {"recipe": RECIPE, "bytes": size, "float": reference, "int8": judged}
+    int8 = {"top1": judged["top1"], "drop": judged["drop"]["points"], "agreement": judged["drop"]["agreement"]}
+    kept = {"recipe": RECIPE, "bytes": size, "float": {"top1": reference["top1"]}, "int8": int8}
     write_whole(RUNS / f"{stem}.report.json", json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
 
 

@@ -93,7 +93,9 @@ def _row(record: dict[str, Any], report: dict[str, Any] | None) -> tuple[str, ..
     top1 = f"{100 * record['epochs'][-1]['validation']:.2f} %"
     int8, drop = "–", "–"
     if report is not None:
-        int8, drop = f"{report['int8']['top1']['value']:.2f} %", f"{report['int8']['drop']['value']:.2f}"
+        judged = report["int8"]
+        int8 = f"{judged['top1']['value']:.2f} %"
+        drop = "{value:.2f} ({low:.2f} … {high:.2f})".format_map(judged["drop"])
     where = f"{machine['threads']} CPU threads" if machine.get("device", "cpu") == "cpu" else machine["device"]
     minutes = f"{record['seconds'] / 60:.0f} min"
     return (name, start, str(len(record["epochs"])), top1, int8, drop, minutes, where)
