@@ -15,9 +15,11 @@ from typing import Any
 import click
 
 from benchmarks.support import RESULTS, machine_line, markdown
+from edgekit import shipped
 from edgekit.files import write_whole
 
 RUNS = RESULTS / "training"
+SHIPPED = RESULTS / "shipped_models.md"
 OUT = Path(__file__).parent / "training.md"
 # Tables of other scripts, in this order, with the script and what to say about it.
 OTHERS = {
@@ -37,7 +39,8 @@ def main(context: click.Context) -> None:
     """Write benchmarks/training.md."""
     if context.invoked_subcommand:
         return
-    parts = ["# Training, measured", "", "Written by `python -m benchmarks.training`.", "", _runs()]
+    write_whole(SHIPPED, _shipped() + "\n")
+    parts = ["# Training, measured", "", "Written by `python -m benchmarks.training`.", "", _shipped(), "", _runs()]
     for name, title in OTHERS.items():
         table = RESULTS / f"{name}.md"
         if table.exists():
@@ -84,6 +87,18 @@ def _runs() -> str:
     )
     folder = "`cifar` is the folder that `benchmarks/cifar10_folders.py` writes"
     return f"{markdown(header, rows)}\n\nThe commands ({folder}):\n\n{commands}"
+
+
+def _shipped() -> str:
+    """The models that come with edgekit."""
+    rows = []
+    for name, file in shipped.MODELS.items():
+        stem = Path(file).stem
+        record, report = (json.loads((RUNS / f"{stem}.{kind}.json").read_text()) for kind in ("run", "report"))
+        network, *_, int8, drop, _, _ = _row(record, report)
+        reference = f"{report['float']['top1']['value']:.2f} %"
+        rows.append((f"`{name}`", network, int8, reference, drop, f"{report['bytes'] / 1e6:.2f}"))
+    return markdown(("model", "network", "int8", "float", "drop, points", "MB"), rows)
 
 
 def _row(record: dict[str, Any], report: dict[str, Any] | None) -> tuple[str, ...]:

@@ -8,9 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmarks.shipped_models import FLOAT
 from benchmarks.training import RUNS
 from edgekit import bundle, shipped
 from edgekit.cli import run
+from edgekit.files import sha256
 from edgekit.preprocess import crop_and_resize, quantization_table, to_int8
 from edgekit.runtime import Network
 from edgekit.train import cifar10
@@ -36,6 +38,7 @@ def test_it_is_small_int8_and_says_how_it_was_made(name):
     assert card.labels == cifar10.LABELS
     assert Network(path.read_bytes()).input_dtype == np.int8
     assert card.provenance.recipe
+    assert card.provenance.reference_sha256 == sha256(FLOAT / f"{path.stem}.pt")
     assert len(card.golden) >= 4
 
 
