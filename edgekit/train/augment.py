@@ -68,7 +68,9 @@ def augment(pixels: Tensor, size: tuple[int, int], how: Augmentation, generator:
     images = pixels.permute(0, 3, 1, 2).float()
     maps = _affine_maps(count, how, generator).to(images.device)
     grid = _grid(maps, size)
-    varied = F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    # Only shifts and rotations look beyond the edges; mirroring there takes a third longer.
+    padding = "reflection" if how.shift or how.rotate else "border"
+    varied = F.grid_sample(images, grid, mode="bilinear", padding_mode=padding, align_corners=False)
     if how.light:
         varied = _light(varied, how.light, generator)
     if how.randaugment:
