@@ -58,7 +58,7 @@ def command(model: Path, threads: list[int], seconds: float, repeats: int, minut
 
     \b
     Examples:
-      edgekit bench model.tflite
+      edgekit bench cifar10                                    a model that comes along
       edgekit bench model.tflite --threads 1,2,4 --seconds 10 --cold-start 0
       edgekit bench model.tflite --minutes 10 --json > result.json
 

@@ -101,7 +101,8 @@ def command(model: Path, source: str, **options: Any) -> int:
 
     \b
     Examples:
-      edgekit camera model.tflite                              camera 0, in a window
+      edgekit camera --model cifar10                           camera 0, in a window, with a model that comes along
+      edgekit camera model.tflite --size 1280x720 --fps 30
       edgekit camera model.tflite --source rtsp://porch/stream --mqtt mqtt://hub
       edgekit camera model.tflite --serve 8080 --wrong wrong/   see http://127.0.0.1:8080
       edgekit camera model.tflite --source clip.mp4 --record out.mp4

@@ -26,7 +26,7 @@ def command(model: Path | None, as_json: bool) -> None:
     \b
     Examples:
       edgekit doctor
-      edgekit doctor model.tflite
+      edgekit doctor cifar10
       edgekit doctor model.tflite --json
 
     Exit code 1 if something is broken; notes do not count.
