@@ -9,7 +9,7 @@ import pytest
 from device_support import HOST_PACKAGES, edgekit
 from support.streams import MjpegServer
 
-from edgekit import bundle
+from edgekit import bundle, shipped
 from edgekit.runtime import Kernels, Network, runtime_name
 from edgekit_deploy.classifier import Classifier
 from edgekit_deploy.self_test import X86
@@ -43,9 +43,9 @@ def test_litert_uses_xnnpack_and_tflite_runtime_does_not(fixtures, name):
     assert kernels is (Kernels.XNNPACK if runtime_name().startswith("ai-edge-litert") else Kernels.BUILTIN)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [*MODELS, *shipped.MODELS])
 def test_doctor_finds_every_golden_sample_exact(fixtures, name):
-    done = edgekit("doctor", fixtures / f"{name}.tflite", "--json")
+    done = edgekit("doctor", fixtures / f"{name}.tflite" if name in MODELS else name, "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
     assert checks["golden samples"]["verdict"] == "ok"
@@ -102,6 +102,13 @@ def test_camera_over_http(fixtures, expected):
     classifier = Classifier.open(fixtures / "colours.tflite")
     # JPEG changes pixels a little, never the colour of a whole frame.
     assert len(lines) == 20 and {line["label"] for line in lines} == {classifier.classify(picture).label}
+
+
+@pytest.mark.parametrize("name", shipped.MODELS)
+def test_a_model_that_comes_along_needs_no_file(fixtures, name):
+    done = edgekit("camera", "--model", name, "--source", fixtures, "--headless")
+    assert done.returncode == 0, done.stderr
+    assert "8 captured = 8 inferred + 0 dropped" in done.stdout
 
 
 def test_bench(fixtures):
