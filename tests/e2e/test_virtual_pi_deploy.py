@@ -54,6 +54,7 @@ def fleet(raspberry, tmp_path_factory):
     bundles = (build(1, 1), build(2, 2), build(3, 2, ends, watch=60))
     key = keys.load(scratch / "fleet.pem", None)
     yield SimpleNamespace(config=server.config, folder=folder, bundles=bundles, build=build, key=key)
+    SshOptions(server.config).run("pi", ["sh", "-c", f"kill $(cat {PID})"])
     server.stop()
 
 
