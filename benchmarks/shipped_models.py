@@ -46,14 +46,12 @@ class Training:
         options: Of `edgekit train cifar10`.
         start: The stem of the network that its weights are taken from, or "".
         is_shipped: It is one of the models, not a step towards one.
-        is_kept: Its float network is kept in benchmarks/shipped/, so that nobody has to train it again.
     """
 
     stem: str
     options: Sequence[str]
     start: str = ""
     is_shipped: bool = False
-    is_kept: bool = False
 
 
 FINE = ("--lr", "0.001", "--head-lr", "0.001")
@@ -66,27 +64,18 @@ def _narrowed(width: float, start: str, epochs: int = 1) -> Training:
 
 
 def _model(stem: str, options: Sequence[str], start: str = "") -> Training:
-    return Training(f"cifar10_{stem}", (*TAUGHT, "--size", "96", *options), start, is_shipped=True, is_kept=True)
+    return Training(f"cifar10_{stem}", (*TAUGHT, "--size", "96", *options), start, is_shipped=True)
 
 
 TRAININGS = {
     training.stem: training
     for training in (
-        Training(
-            TEACHER,
-            ("--size", "96", "--epochs", "10", "--batch", "64", "--lr", "0.0005", "--head-lr", "0.002"),
-            is_kept=True,
-        ),
+        Training(TEACHER, ("--size", "96", "--epochs", "10", "--batch", "64", "--lr", "0.0005", "--head-lr", "0.002")),
         _narrowed(0.85, TEACHER),
         _narrowed(0.7, "narrow_085"),
         _narrowed(0.6, "narrow_070"),
         _narrowed(0.5, "narrow_060", epochs=2),
-        Training(
-            "settled_050",
-            (*TAUGHT, "--width", "0.5", "--size", "96", "--epochs", "3", *FINE),
-            "narrow_050",
-            is_kept=True,
-        ),
+        Training("settled_050", (*TAUGHT, "--width", "0.5", "--size", "96", "--epochs", "3", *FINE), "narrow_050"),
         _model("mobilenet_v2_050", ("--width", "0.5", "--epochs", "20", *FINE), "settled_050"),
         _narrowed(0.42, "cifar10_mobilenet_v2_050"),
         _model("mobilenet_v2_035", ("--width", "0.35", "--epochs", "20", *FINE), "narrow_042"),
@@ -129,7 +118,7 @@ def _train(folder: Path, stem: str) -> None:
     words = ("train", "cifar10", "--out", f"{stem}.pt", *training.options, *start, *resume)
     subprocess.run([*EDGEKIT, *words], cwd=folder, check=True)
     keep_record(folder / f"{stem}.run.json")
-    if training.is_kept:
+    if training.is_shipped or stem == TEACHER:
         halve(target, kept)
         shutil.copyfile(kept, target)
 

@@ -10,6 +10,7 @@ import click
 
 # By name, the file beside this one.
 MODELS = {"cifar10": "cifar10_mobilenet_v2_050.tflite"}
+_NAMES = ", ".join(MODELS)
 _F = TypeVar("_F", bound=Callable[..., Any])
 _OPTION = "edgekit.shipped.model"
 
@@ -34,7 +35,7 @@ def model_argument(required: bool = True) -> Callable[[_F], _F]:
             raise click.UsageError(f"MODEL must be given once, got {value} and --model {other}.")
         chosen = value if value is not None else other
         if chosen is None and required:
-            raise click.UsageError(f"Missing argument MODEL: a .tflite file{_names(', or one of ')}.")
+            raise click.UsageError(f"Missing argument MODEL: a .tflite file, or one of {_NAMES}.")
         return None if chosen is None else find(chosen)
 
     argument = click.argument("model", required=False, callback=choose)
@@ -45,10 +46,6 @@ def model_argument(required: bool = True) -> Callable[[_F], _F]:
         is_eager=True,
         expose_value=False,
         callback=remember,
-        help=f"As MODEL.{_names(' Some come with edgekit: ')}",
+        help=f"As MODEL. Some come with edgekit: {_NAMES}",
     )
     return lambda function: argument(option(function))
-
-
-def _names(before: str) -> str:
-    return before + ", ".join(MODELS) if MODELS else ""

@@ -76,6 +76,13 @@ def test_every_variation_stays_in_range_and_repeats_with_its_seed(how):
     assert not torch.allclose(result, augment(pixels, (32, 32), NONE, generator(5)), atol=1.0)
 
 
+def test_zoom_and_stretch_never_look_beyond_the_edges():
+    """A ramp stays one: at no edge is it mirrored or held."""
+    ramp = (torch.arange(32) * 8).to(torch.uint8).expand(64, 3, 32, 32).permute(0, 2, 3, 1)
+    steps = augment(ramp, (24, 24), Augmentation(zoom=0.2, stretch=0.2), generator()).diff(dim=3).flatten(1)
+    assert ((steps > 0).all(1) | (steps < 0).all(1)).all()
+
+
 def test_normalization_is_that_of_preprocess():
     spec = InputSpec(16, 16, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
     pixels = random_pixels(2, 16)

@@ -7,7 +7,19 @@ import click
 from edgekit_deploy.fleet import bundle_commands, host_commands
 
 
-@click.group("deploy")
+@click.group(
+    "deploy",
+    commands=[
+        bundle_commands.keygen_command,
+        bundle_commands.build_command,
+        host_commands.push_command,
+        host_commands.status_command,
+        host_commands.rollback_command,
+        host_commands.logs_command,
+        host_commands.bench_command,
+        host_commands.pull_wrong_command,
+    ],
+)
 def command() -> None:
     """Bring signed releases to Raspberry Pis over SSH, and back by themselves if one does not do well.
 
@@ -19,16 +31,3 @@ def command() -> None:
 
     Your own ssh configuration, agent and known hosts count; host keys are always checked, passwords never asked for.
     """
-
-
-for _command in (
-    bundle_commands.keygen_command,
-    bundle_commands.build_command,
-    host_commands.push_command,
-    host_commands.status_command,
-    host_commands.rollback_command,
-    host_commands.logs_command,
-    host_commands.bench_command,
-    host_commands.pull_wrong_command,
-):
-    command.add_command(_command)
