@@ -114,7 +114,11 @@ def cli(debug: bool) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
-    sys.exit(run(arguments))
+    code = run(arguments)
+    # Where a KeyboardInterrupt struck in a string given to exec(), as dataclasses do, CPython ends by SIGINT whatever
+    # the code (a flag in its run_eval_code_obj); a string that ends well clears that.
+    exec("")  # noqa: S102
+    sys.exit(code)
 
 
 def run(arguments: list[str] | None = None) -> int:

@@ -91,6 +91,19 @@ def test_an_interrupt_that_a_library_turned_into_its_own_error_is_still_one(monk
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_an_interrupt_within_a_string_that_is_executed_ends_with_its_code(number, code, tmp_path):
+    """As where a dataclass is being made; CPython would end such a `python -m` by SIGINT."""
+    (tmp_path / "interrupted.py").write_text(
+        "import os, signal\nfrom edgekit import cli\n"
+        f"strike = 'import time; os.kill(os.getpid(), signal.{number}); time.sleep(5)'\n"
+        "cli.cli.main = lambda **_: exec(strike)\n"
+        "cli.main([])\n"
+    )
+    done = subprocess.run([sys.executable, "-m", "interrupted"], cwd=tmp_path, check=False)
+    assert done.returncode == code
+
+
 @pytest.mark.parametrize(
     ("error", "code", "expected"),
     [

@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from support.photos import CLASSES, picture
 
 from edgekit.card import InputSpec
 from edgekit.cli import run
@@ -80,18 +79,20 @@ def test_epochs_differ_and_repeat_and_go_on_in_the_middle(numbered):
 
 
 def test_a_network_learns_from_shards_and_is_judged_by_shards(tmp_path):
+    """Reddish, greenish and bluish noise: so easy that what is not learned was not paired with its class."""
     rng = np.random.default_rng(0)
-    (tmp_path / "labels.txt").write_text("\n".join(CLASSES))
+    (tmp_path / "labels.txt").write_text("red\ngreen\nblue")
     for split, shards in (("train", 4), ("val", 1)):
         for shard in range(shards):
             targets = rng.integers(0, 3, 30)
-            write_shard(tmp_path / split / f"{shard}.tar", [picture(CLASSES[t], rng) for t in targets], targets)
+            images = [(rng.uniform(0, 128, (40, 40, 3)) + 100 * np.eye(3)[t]).astype(np.uint8) for t in targets]
+            write_shard(tmp_path / split / f"{shard}.tar", images, targets)
     assert has_shards(tmp_path)
     options = Options(width=0.25, size=32, stem_stride=1, epochs=10, batch=10, lr=5e-3, head_lr=5e-3)
     train_set, val_set = open_shards(tmp_path, options.spec)
     result = train(options, train_set, val_set, out=tmp_path / "m.pt")
     assert result.epochs[-1].loss < result.epochs[0].loss
-    assert result.epochs[-1].validation > 0.5
+    assert result.epochs[-1].validation > 0.9
     again = train(options, train_set, val_set).checkpoint.state
     assert all(torch.equal(again[name], value) for name, value in result.checkpoint.state.items())
 
