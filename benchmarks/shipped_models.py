@@ -21,6 +21,7 @@ import click
 import cv2
 import numpy as np
 
+from benchmarks import imagenet_v1
 from benchmarks.cifar10_folders import write_folders
 from benchmarks.support import EDGEKIT
 from benchmarks.training import RUNS, keep_record
@@ -28,7 +29,7 @@ from edgekit import shipped
 from edgekit.files import write_whole
 from edgekit.train import checkpoint, cifar10
 
-TEACHER = "teacher"
+TEACHER, IMAGENET_V1 = "teacher", "imagenet_v1"
 SHIPPED = Path(shipped.__file__).parent
 FLOAT = Path(__file__).parent / "shipped"
 # The teacher was trained with label smoothing: softened once more, its answers would say little.
@@ -55,12 +56,12 @@ class Training:
 
 
 FINE = ("--lr", "0.001", "--head-lr", "0.001")
+V1 = ("--arch", "mobilenet_v1")
 
 
-def _narrowed(width: float, start: str, epochs: int = 1) -> Training:
+def _narrowed(stem: str, width: str, start: str, *more: str) -> Training:
     """A step: few channels fewer, a short repair at low resolution."""
-    options = (*TAUGHT, "--width", f"{width:g}", "--size", "64", "--epochs", str(epochs), *FINE)
-    return Training(f"narrow_{round(100 * width):03}", options, start)
+    return Training(stem, (*TAUGHT, "--width", width, "--size", "64", "--epochs", "1", *FINE, *more), start)
 
 
 def _model(stem: str, options: Sequence[str], start: str = "") -> Training:
@@ -71,15 +72,18 @@ TRAININGS = {
     training.stem: training
     for training in (
         Training(TEACHER, ("--size", "96", "--epochs", "10", "--batch", "64", "--lr", "0.0005", "--head-lr", "0.002")),
-        _narrowed(0.85, TEACHER),
-        _narrowed(0.7, "narrow_085"),
-        _narrowed(0.6, "narrow_070"),
-        _narrowed(0.5, "narrow_060", epochs=2),
+        _narrowed("narrow_085", "0.85", TEACHER),
+        _narrowed("narrow_070", "0.7", "narrow_085"),
+        _narrowed("narrow_060", "0.6", "narrow_070"),
+        _narrowed("narrow_050", "0.5", "narrow_060", "--epochs", "2"),
         Training("settled_050", (*TAUGHT, "--width", "0.5", "--size", "96", "--epochs", "3", *FINE), "narrow_050"),
         _model("mobilenet_v2_050", ("--width", "0.5", "--epochs", "20", *FINE), "settled_050"),
-        _narrowed(0.42, "cifar10_mobilenet_v2_050"),
+        _narrowed("narrow_042", "0.42", "cifar10_mobilenet_v2_050"),
         _model("mobilenet_v2_035", ("--width", "0.35", "--epochs", "20", *FINE), "narrow_042"),
-        _model("mobilenet_v1_050", ("--arch", "mobilenet_v1", "--width", "0.5", "--weights", "none", "--epochs", "30")),
+        _narrowed("narrow_v1_080", "0.8", IMAGENET_V1, *V1),
+        _narrowed("narrow_v1_065", "0.65", "narrow_v1_080", *V1),
+        _narrowed("narrow_v1_050", "0.5", "narrow_v1_065", *V1),
+        _model("mobilenet_v1_050", (*V1, "--width", "0.5", "--epochs", "16", *FINE), "narrow_v1_050"),
     )
 }
 
@@ -103,14 +107,18 @@ def main(folder: Path, only: str) -> None:
 
 def _train(folder: Path, stem: str) -> None:
     """FOLDER/stem.pt, from what is kept if it is."""
-    target, kept, training = folder / f"{stem}.pt", FLOAT / f"{stem}.pt", TRAININGS[stem]
+    target, kept = folder / f"{stem}.pt", FLOAT / f"{stem}.pt"
     if kept.exists():
         shutil.copyfile(kept, target)
     if target.exists():
         return
+    if stem == IMAGENET_V1:
+        imagenet_v1.write(target)
+        return
     if stem != TEACHER:
         _train(folder, TEACHER)
-    start = ()
+    training = TRAININGS[stem]
+    start: tuple[str, ...] = ()
     if training.start:
         _train(folder, training.start)
         start = ("--weights", f"{training.start}.pt")
