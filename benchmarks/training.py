@@ -110,7 +110,7 @@ def _row(record: dict[str, Any], report: dict[str, Any] | None) -> tuple[str, ..
     if report is not None:
         judged = report["int8"]
         int8 = f"{judged['top1']['value']:.2f} %"
-        drop = "{value:.2f} ({low:.2f} … {high:.2f})".format_map(judged["drop"])
+        drop = "{value:.2f} ({low:.2f} … {high:.2f})".format_map(judged["drop"]).replace("-", "−")
     where = f"{machine['threads']} CPU threads" if machine.get("device", "cpu") == "cpu" else machine["device"]
     minutes = f"{record['seconds'] / 60:.0f} min"
     return (name, start, str(len(record["epochs"])), top1, int8, drop, minutes, where)

@@ -9,7 +9,10 @@ from typing import Any, TypeVar
 import click
 
 # By name, the file beside this one.
-MODELS = {"cifar10": "cifar10_mobilenet_v2_050.tflite"}
+MODELS = {
+    "cifar10": "cifar10_mobilenet_v2_050.tflite",
+    "cifar10-small": "cifar10_mobilenet_v2_035.tflite",
+}
 _NAMES = ", ".join(MODELS)
 _F = TypeVar("_F", bound=Callable[..., Any])
 _OPTION = "edgekit.shipped.model"
