@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from support.photos import tinted
 
 from edgekit.card import InputSpec
 from edgekit.cli import run
@@ -79,13 +80,12 @@ def test_epochs_differ_and_repeat_and_go_on_in_the_middle(numbered):
 
 
 def test_a_network_learns_from_shards_and_is_judged_by_shards(tmp_path):
-    """Reddish, greenish and bluish noise: so easy that what is not learned was not paired with its class."""
     rng = np.random.default_rng(0)
     (tmp_path / "labels.txt").write_text("red\ngreen\nblue")
     for split, shards in (("train", 4), ("val", 1)):
         for shard in range(shards):
             targets = rng.integers(0, 3, 30)
-            images = [(rng.uniform(0, 128, (40, 40, 3)) + 100 * np.eye(3)[t]).astype(np.uint8) for t in targets]
+            images = [tinted(rng.integers(0, 256, (40, 40, 3)), target) for target in targets]
             write_shard(tmp_path / split / f"{shard}.tar", images, targets)
     assert has_shards(tmp_path)
     options = Options(width=0.25, size=32, stem_stride=1, epochs=10, batch=10, lr=5e-3, head_lr=5e-3)
