@@ -12,6 +12,7 @@ import click
 MODELS = {
     "cifar10": "cifar10_mobilenet_v2_050.tflite",
     "cifar10-small": "cifar10_mobilenet_v2_035.tflite",
+    "cifar10-v1": "cifar10_mobilenet_v1_050.tflite",
 }
 _NAMES = ", ".join(MODELS)
 _F = TypeVar("_F", bound=Callable[..., Any])
