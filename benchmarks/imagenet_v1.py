@@ -24,6 +24,7 @@ from edgekit.models import create
 from edgekit.train import checkpoint, cifar10
 from edgekit.train.augment import NONE, augment
 from edgekit.train.checkpoint import Checkpoint
+from edgekit.train.data import normalizer
 from edgekit.train.weights import imagenet_labels
 
 # Of the images that the statistics are taken from.
@@ -44,16 +45,17 @@ def unfolded(folded: nn.Module, images: Tensor) -> nn.Module:
     convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     (classifier,) = (module for module in network.modules() if isinstance(module, nn.Linear))
+    hooks = []
     with torch.no_grad():
         for number, (convolution, norm) in enumerate(zip(convolutions, norms, strict=True)):
             convolution.weight.copy_(folded.get_buffer(f"weight{number}"))
             norm.bias.copy_(folded.get_buffer(f"bias{number}"))
-            norm.register_forward_pre_hook(_take_statistics)
+            hooks.append(norm.register_forward_pre_hook(_take_statistics))
         classifier.weight.copy_(folded.get_buffer(f"weight{len(norms)}").flatten(1))
         classifier.bias.copy_(folded.get_buffer(f"bias{len(norms)}"))
         network(images)
-    for norm in norms:
-        norm._forward_pre_hooks.clear()
+    for hook in hooks:
+        hook.remove()
     return network
 
 
@@ -72,10 +74,10 @@ def _take_statistics(norm: nn.Module, inputs: tuple[Tensor]) -> None:
 def write(path: Path) -> None:
     """Fetch the weights and write the checkpoint."""
     pixels = torch.from_numpy(np.array(cifar10.load()[0].pixels[:IMAGES]))
-    images = augment(pixels, (SIZE, SIZE), NONE, torch.Generator()) / 127.5 - 1
+    spec = InputSpec(SIDE, SIDE, crop_fraction=0.875)
+    images = normalizer(spec)(augment(pixels, (SIZE, SIZE), NONE, torch.Generator()))
     with tempfile.TemporaryDirectory() as scratch:
         network = unfolded(mobilenet_v1(Path(scratch)), images)
-    spec = InputSpec(SIDE, SIDE, crop_fraction=0.875)
     architecture = Architecture("mobilenet_v1", 1.0)
     checkpoint.save(path, Checkpoint(architecture, spec, imagenet_labels(), network.state_dict()))
 

@@ -64,7 +64,7 @@ def _narrowed(stem: str, width: str, start: str, *more: str) -> Training:
     return Training(stem, (*TAUGHT, "--width", width, "--size", "64", "--epochs", "1", *FINE, *more), start)
 
 
-def _model(stem: str, options: Sequence[str], start: str = "") -> Training:
+def _model(stem: str, options: Sequence[str], start: str) -> Training:
     return Training(f"cifar10_{stem}", (*TAUGHT, "--size", "96", *options), start, is_shipped=True)
 
 
