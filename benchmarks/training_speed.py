@@ -3,7 +3,7 @@
     python -m benchmarks.training_speed
 
 Both in one process, taking turns: the same network, batch, optimizer and allocator; the median of the ratios. The bare
-loop does what nobody can leave out. Processes with and without `keep_memory` take turns as well, to see what it saves.
+loop does what nobody can leave out. A second process without `keep_memory` shows what it saves.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, replace
 import click
 import numpy as np
 import torch
+from scipy.stats import bootstrap
 from torch.nn import functional as F
 
 from benchmarks.support import RESULTS, machine, markdown, write_results
@@ -26,9 +27,11 @@ from edgekit.models import create
 from edgekit.train import loop
 from edgekit.train.allocator import keep_memory
 from edgekit.train.data import ROOM
+from edgekit.train.log import Log
 from edgekit.train.optimizer import make_optimizer, set_rates
 from edgekit.train.options import Options
 from edgekit.train.recipes import NATIVE, SCRATCH, TRANSFER
+from edgekit.train.resume import Epoch
 
 CLASSES = 10
 CASES = {
@@ -41,30 +44,22 @@ CASES = {
 
 
 @click.command()
-@click.option("--steps", default=20, show_default=True, help="In each turn.")
-@click.option("--turns", default=3, show_default=True, help="Of each loop in a process.")
-@click.option("--rounds", default=3, show_default=True, help="Processes of each kind, one after another.")
+@click.option("--steps", default=10, show_default=True, help="In each turn.")
+@click.option("--turns", default=31, show_default=True, help="Of each loop.")
 @click.option("--name", default="training_speed", show_default=True)
 @click.option("--child", hidden=True)
 @click.option("--keep/--no-keep", default=True, hidden=True)
-def main(steps: int, turns: int, rounds: int, name: str, child: str | None, keep: bool) -> None:
+def main(steps: int, turns: int, name: str, child: str | None, keep: bool) -> None:
     """Measure, and write benchmarks/results/NAME.json and .md."""
     if child is not None:
         if not keep:
             loop.keep_memory = lambda: False  # type: ignore[assignment]
         sys.stdout.write(json.dumps(measured(child, steps, turns, keep)))
         return
-    found = {title: {True: _Rates([], []), False: _Rates([], [])} for title in CASES}
-    for title in CASES:
-        for kept in [True, False] * rounds:
-            words = [sys.executable, "-m", "benchmarks.training_speed", "--child", title, f"--steps={steps}"]
-            more = [f"--turns={turns}", "--keep" if kept else "--no-keep"]
-            rates = json.loads(subprocess.run([*words, *more], stdout=subprocess.PIPE, check=True).stdout)
-            found[title][kept].bare.extend(rates["bare"])
-            found[title][kept].loop.extend(rates["loop"])
+    found = {title: [_rates(title, steps, turns, flag) for flag in ("--keep", "--no-keep")] for title in CASES}
     header = ("images/s", "bare loop", "training loop", "ratio", "without keep_memory", "it saves")
-    raw = {title: {"kept": asdict(rates[True]), "plain": asdict(rates[False])} for title, rates in found.items()}
-    table = markdown(header, [_line(title, rates[True], rates[False]) for title, rates in found.items()])
+    raw = {title: {"kept": asdict(kept), "plain": asdict(plain)} for title, (kept, plain) in found.items()}
+    table = markdown(header, [_line(title, kept, plain) for title, (kept, plain) in found.items()])
     write_results(RESULTS / f"{name}.json", {"machine": machine(), "images_per_second": raw}, table)
 
 
@@ -76,22 +71,30 @@ class _Rates:
     loop: list[float]
 
 
+def _rates(title: str, steps: int, turns: int, flag: str) -> _Rates:
+    words = [sys.executable, "-m", "benchmarks.training_speed", "--child", title, f"--steps={steps}"]
+    done = subprocess.run([*words, f"--turns={turns}", flag], stdout=subprocess.PIPE, check=True)
+    return _Rates(**json.loads(done.stdout))
+
+
 def _line(title: str, kept: _Rates, plain: _Rates) -> tuple[str, ...]:
-    ratio = statistics.median(second / first for first, second in zip(kept.bare, kept.loop, strict=True))
+    ratios = [second / first for first, second in zip(kept.bare, kept.loop, strict=True)]
+    interval = bootstrap((ratios,), np.median, rng=np.random.default_rng(0)).confidence_interval
     loop_kept, loop_plain = statistics.median(kept.loop), statistics.median(plain.loop)
     return (
         title,
         f"{statistics.median(kept.bare):.0f}",
         f"{loop_kept:.0f}",
-        f"{ratio:.3f}",
+        f"{statistics.median(ratios):.2f} ({interval.low:.2f} … {interval.high:.2f})",
         f"{loop_plain:.0f}",
         f"{100 * (loop_kept / loop_plain - 1):+.0f} %",
     )
 
 
 def measured(title: str, steps: int, turns: int, keep: bool) -> dict[str, list[float]]:
-    """Images per second of both loops, in turns."""
-    options = replace(CASES[title], epochs=2)
+    """Images per second of both loops, in turns: after each epoch of the training loop comes a bare one."""
+    # The first epoch does not count: it makes kernels for the shapes.
+    options = replace(CASES[title], epochs=turns + 1)
     random = np.random.default_rng(0)
     side = round(options.size * ROOM)
     count = options.batch * steps
@@ -101,13 +104,23 @@ def measured(title: str, steps: int, turns: int, keep: bool) -> dict[str, list[f
     if keep:
         keep_memory()
     bare.run(3)
-    rates: dict[str, list[float]] = {"bare": [], "loop": []}
-    for _ in range(turns):
-        rates["bare"].append(count / bare.run(steps))
-        # The second epoch: the first one makes kernels for the shapes.
-        second = loop.train(options, images).epochs[1]
-        rates["loop"].append(second.images / second.seconds)
-    return rates
+    between = _Between(bare, steps)
+    epochs = loop.train(options, images, log=between).epochs
+    loop_rates = [epoch.images / epoch.seconds for epoch in epochs]
+    return {"bare": between.rates[1:], "loop": loop_rates[1:]}
+
+
+class _Between(Log):
+    """Runs the bare loop when an epoch has ended, and keeps its images per second."""
+
+    def __init__(self, bare: _Bare, steps: int) -> None:
+        super().__init__()
+        self._bare, self._steps = bare, steps
+        self.rates: list[float] = []
+
+    def epoch(self, number: int, epoch: Epoch, rate: float) -> None:
+        """Its turn."""
+        self.rates.append(self._steps * self._bare.options.batch / self._bare.run(self._steps))
 
 
 class _Bare:

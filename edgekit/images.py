@@ -138,6 +138,11 @@ def labelled_folder(folder: str | Path, *, keep_empty: bool = False) -> FileSet:
             f"{folder} must hold one sub-folder per class, at least two, got {len(classes)}.",
             "Sort the images as <folder>/<class>/*.jpg.",
         )
+    for entry in classes:
+        try:
+            entry.name.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(f"A class name must be UTF-8, got {entry.name!r}.", "Rename its folder.") from error
     paths: list[Path] = []
     targets: list[int] = []
     for index, entry in enumerate(classes):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from edgekit.errors import InputError
@@ -15,11 +17,16 @@ def list_images(folder: str | Path) -> list[Path]:
         InputError: No such folder, or no image in it.
     """
     folder = existing_folder(folder)
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
-    paths = [path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+    paths = sorted(path for path in _files(folder) if path.suffix.lower() in IMAGE_SUFFIXES)
     if not paths:
         raise InputError(f"{folder} must hold images ({_suffixes()}), got none.")
     return paths
+
+
+def other_suffixes(folder: Path) -> Counter[str]:
+    """How many files anywhere below `folder` are no images by their suffix, by suffix; hidden ones left out."""
+    others = (path for path in _files(folder) if path.suffix.lower() not in IMAGE_SUFFIXES)
+    return Counter(path.suffix.lower() or path.name for path in others)
 
 
 def existing_folder(folder: str | Path) -> Path:
@@ -34,6 +41,13 @@ def existing_folder(folder: str | Path) -> Path:
             f"{folder} must be a folder of images, got {'a file' if folder.exists() else 'nothing there'}."
         )
     return folder
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """All below it that is not hidden."""
+    for path in folder.rglob("*"):
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts):
+            yield path
 
 
 def _suffixes() -> str:

@@ -56,7 +56,8 @@ def _decode_bgr(data: NDArray[np.uint8], name: str) -> Image:
             ) from error
         raise InputError(f"{name} must be an image that OpenCV can decode, got: {error.err}.") from error
     if bgr is None:
-        raise InputError(f"{name} must be an image, got {data.size} bytes that OpenCV cannot decode.")
+        got = f"{data.size} bytes that OpenCV cannot decode: cut off, damaged, or of another format"
+        raise InputError(f"{name} must be an image, got {got}.")
     return np.asarray(bgr, np.uint8)
 
 

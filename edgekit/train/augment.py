@@ -29,7 +29,7 @@ class Augmentation:
         light: Brightness and contrast change by up to this share.
         cutout: Side of a grey square at a random place, as a share of the image; applied to half of the images.
         randaugment: How many of kornia's random operations each image goes through (RandAugment, arXiv:1909.13719).
-        magnitude: Their strength, 0 to 30.
+        magnitude: Their strength, 1 to 29.
         mixup: Alpha of the Beta distribution that pairs of images are blended by (arXiv:1710.09412).
         cutmix: Alpha of that for a box of one image pasted into another (arXiv:1905.04899). With both, each batch
             gets one or the other.

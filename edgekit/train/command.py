@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -13,17 +13,13 @@ from edgekit.errors import InputError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from edgekit.images import ImageSet
     from edgekit.train.loop import Result
     from edgekit.train.options import Options
-    from edgekit.train.shards import ShardSet
+    from edgekit.train.prepare import Images
     from edgekit.train.world import World
 
-Images: TypeAlias = "ImageSet | ShardSet"
 _F = TypeVar("_F", bound=Callable[..., Any])
-CIFAR10 = "cifar10"
 LISTED = 5
-NAMED = 10
 WORST = 20
 
 
@@ -34,21 +30,21 @@ def _number(name: str, text: str, kind: type = float) -> Callable[[_F], _F]:
 
 @click.command()
 @click.argument("data_dir", metavar="DATA", type=click.Path(path_type=Path))
-@click.option(
-    "--out", required=True, type=click.Path(path_type=Path), help="The checkpoint to write, such as model.pt."
-)
+@click.option("--out", type=click.Path(path_type=Path), help="The checkpoint to write, such as model.pt.")
 @click.option("--recipe", help="transfer, scratch, native, distill or imagenet.  [default: the one that fits]")
 @click.option("--arch", default="mobilenet_v2", show_default=True, help="mobilenet_v1 or mobilenet_v2.")
 @click.option("--width", default=1.0, show_default=True, help="Channel multiplier.")
-@click.option("--size", type=int, help="Side of the input in pixels, a multiple of 32.  [default: 96]")
-@click.option("--stem-stride", type=int, help="Stride of the first convolution; 1 for tiny images.  [default: 2]")
+@_number("--size", "Side of the input in pixels, a multiple of 32.  [default: the recipe's, 96 for most]", int)
+@_number("--stem-stride", "Stride of the first convolution; 1 for tiny images.  [default: the recipe's]", int)
 @click.option(
     "--weights",
     help="Where to start: imagenet, none, or a checkpoint, of which is taken what fits (a wider network's strongest "
-    "channels).  [default: imagenet for mobilenet_v2 at width 1.0, otherwise none]",
+    "channels).  [default: imagenet for mobilenet_v2 at width 1.0 with the recipes transfer and distill, else none]",
 )
 @_number("--epochs", "Passes over the images.  [default: by the recipe and the number of images]", int)
-@_number("--batch", "Images per step, over all processes.  [default: 32]", int)
+@_number(
+    "--batch", "Images per step, over all processes; fewer where many are left over.  [default: the recipe's]", int
+)
 @click.option("--optimizer", help="adamw or sgd.  [default: the recipe's, as for all below]")
 @_number("--lr", "Peak learning rate of the backbone.")
 @_number("--head-lr", "Peak learning rate of the classifier.")
@@ -58,9 +54,11 @@ def _number(name: str, text: str, kind: type = float) -> Callable[[_F], _F]:
 @_number("--mixup", "Alpha of mixup, 0 for none.")
 @_number("--cutmix", "Alpha of cutmix, 0 for none.")
 @_number("--randaugment", "Random operations per batch (kornia), 0 for none.", int)
-@_number("--ema", "Decay of averaged weights, which are kept then; 0 for none, 0.999 is usual.")
-@_number("--freeze", "First blocks that keep their weights.", int)
-@_number("--unfreeze", "Epochs over which these are let go one by one; 0: never.", int)
+@_number("--ema", "Decay of averaged weights, which are kept then, such as 0.999; 0 for none.")
+@_number(
+    "--freeze", "First blocks that keep their weights.  [default: the recipe's; 0 if --weights do not fill them]", int
+)
+@_number("--unfreeze", "Epochs over which these are let go, the last ones first; 0: never.", int)
 @click.option("--balanced", is_flag=True, default=None, help="Show every class equally often.")
 @click.option("--teacher", help="A checkpoint of the same classes whose answers are learned.")
 @_number("--distill", "The teacher's share of the loss.  [default: 0.9]")
@@ -74,13 +72,13 @@ def _number(name: str, text: str, kind: type = float) -> Callable[[_F], _F]:
 @click.option("--compile", is_flag=True, default=None, help="Let torch.compile make kernels; needs a C++ compiler.")
 @click.option("--threads", type=click.IntRange(1, 256), help="[default: all cores]")
 @click.option("--tensorboard", type=click.Path(path_type=Path), help="Folder for TensorBoard's event files.")
-@click.option("--find-lr", is_flag=True, help="Try rates on 100 steps and propose one; train nothing.")
+@click.option("--find-lr", is_flag=True, help="Try rates on up to 100 steps and propose one; train nothing.")
 @click.option("--dry-run", is_flag=True, help="Check the images and estimate the time; train nothing.")
 @click.option("--allow-leakage", is_flag=True, help="Train although validation has images of training.")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run: the same command plus this.")
 def command(
     data_dir: Path,
-    out: Path,
+    out: Path | None,
     recipe: str | None,
     val_fraction: float,
     device: str,
@@ -103,7 +101,7 @@ def command(
     \b
     Examples:
       edgekit train photos/ --out model.pt
-      edgekit train photos/ --out model.pt --dry-run
+      edgekit train photos/ --dry-run
       edgekit train photos/ --out model.pt --size 128 --epochs 20
       edgekit train photos/ --out small.pt --width 0.35 --weights model.pt --teacher model.pt
       edgekit train photos/ --out v1.pt --arch mobilenet_v1
@@ -113,85 +111,54 @@ def command(
     """
     import torch
 
-    from edgekit.files import check_writable
+    from edgekit.listing import other_suffixes
+    from edgekit.train.data import has_validation
+    from edgekit.train.prepare import CIFAR10, prepare
     from edgekit.train.shards import ShardSet
-    from edgekit.train.survey import check_leaked
+    from edgekit.train.survey import leaked, refuse_leaked
     from edgekit.train.world import join
 
-    if out.suffix.lower() != ".pt":
-        raise InputError(f"--out must end in .pt, got {out}.", f"Use {out.with_suffix('.pt')}.")
-    check_writable(out)
+    if out is not None:
+        _check_target(out)
+    elif not (dry_run or find_lr):
+        raise click.UsageError("Missing option '--out'.")
     if threads:
         torch.set_num_threads(threads)
     given = {name: value for name, value in chosen.items() if value is not None}
     with join(device) as world:
-        options, train_set, val_set = _prepare(data_dir, recipe, val_fraction, given, world)
+        options, train_set, val_set = prepare(data_dir, recipe, val_fraction, given, world)
         if not isinstance(train_set, ShardSet) and not isinstance(val_set, ShardSet):
-            must_differ = not allow_leakage and str(data_dir) != CIFAR10
+            # A split keeps copies on one side.
+            may_leak = str(data_dir) != CIFAR10 and has_validation(data_dir)
+            pairs = leaked(train_set, val_set) if may_leak and (dry_run or not allow_leakage) else []
             if dry_run:
                 from edgekit.train.dry_run import dry_run as look
 
-                must_differ = look(options, train_set, val_set) > 0 and must_differ
-            if must_differ:
-                check_leaked(train_set, val_set)
-            if dry_run:
-                return
+                look(options, train_set, val_set, pairs, world)
+                if others := other_suffixes(data_dir):
+                    named = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(LISTED))
+                    click.echo(f"No images by their suffix, and not looked at: {named}", err=True)
+            if not allow_leakage:
+                refuse_leaked(pairs)
         elif dry_run or options.balanced:
             word = "--dry-run" if dry_run else "--balanced"
             raise InputError(f"{word} must have folders of images, got shards.", "Leave it out.")
-        if find_lr:
+        if find_lr and not dry_run:
             from edgekit.train.find_rate import find_rate
 
             find_rate(options, train_set, out, world)
+        if dry_run or find_lr or out is None:
             return
         _train(options, train_set, val_set, out, resume, world, tensorboard)
 
 
-def _prepare(
-    data_dir: Path, recipe: str | None, val_fraction: float, given: dict[str, Any], world: World
-) -> tuple[Options, Images, Images]:
-    """What to train and on what, announced."""
-    from edgekit.files import sha256
-    from edgekit.progress import console
-    from edgekit.train.data import open_folder
-    from edgekit.train.recipes import for_folder
-    from edgekit.train.shards import has_shards, open_shards
+def _check_target(out: Path) -> None:
+    """Every reason against it, before the images are read."""
+    from edgekit.files import check_writable
 
-    if "weights" not in given and recipe in (None, "transfer", "distill"):
-        has_weights = (given["arch"], given["width"]) == ("mobilenet_v2", 1.0)
-        given["weights"] = "imagenet" if has_weights else "none"
-    for name in ("teacher", "weights"):
-        _check_is_file(name, given.get(name))
-    if "teacher" in given:
-        given["teacher_sha256"] = sha256(given["teacher"])
-    # Once before the folder is read, for its errors; once more with the number of images.
-    for_folder(1, recipe, **given)
-    train_set: Images
-    val_set: Images
-    with world.one_after_another():
-        if str(data_dir) == CIFAR10:
-            from edgekit.train import cifar10
-
-            train_set, val_set = cifar10.load()
-        elif has_shards(data_dir):
-            train_set, val_set = open_shards(data_dir, for_folder(1, recipe, **given).spec)
-        else:
-            train_set, val_set = open_folder(data_dir, val_fraction, given["seed"])
-    options = for_folder(len(train_set.names), recipe, **given)
-    console.print(
-        f"{len(train_set.names)} images to train, {len(val_set.names)} to validate, {len(train_set.labels)} classes; "
-        f"{options.arch} {options.width:g} at {options.size}×{options.size} from {options.weights}, "
-        f"{options.epochs} epochs on {world.size} × {world.device.type}",
-        soft_wrap=True,
-    )
-    console.print(f"Classes: {_first_of(train_set.labels, NAMED)}", markup=False, highlight=False, soft_wrap=True)
-    return options, train_set, val_set
-
-
-def _check_is_file(name: str, value: str | None) -> None:
-    if value is not None and not (name == "weights" and value in ("imagenet", "none")) and not Path(value).is_file():
-        words = "imagenet, none or a checkpoint" if name == "weights" else "a checkpoint"
-        raise InputError(f"--{name} must be {words}, got {value!r}, and there is no such file.")
+    if out.suffix.lower() != ".pt":
+        raise InputError(f"--out must end in .pt, got {out}.", f"Use {out.with_suffix('.pt')}.")
+    check_writable(out)
 
 
 def _train(
@@ -214,11 +181,6 @@ def _train(
         _summary(result, out)
 
 
-def _first_of(names: tuple[str, ...], count: int) -> str:
-    more = f" and {len(names) - count} more" if len(names) > count else ""
-    return ", ".join(names[:count]) + more
-
-
 def _class_table(result: Result) -> Table:
     """The classes that validation knows least, worst first."""
     from rich.markup import escape
@@ -236,10 +198,12 @@ def _class_table(result: Result) -> Table:
 
 def _summary(result: Result, out: Path) -> None:
     from edgekit.progress import console
+    from edgekit.train.chance import is_like_chance
     from edgekit.train.resume import best_path
 
     if result.skipped:
-        console.print(f"{len(result.skipped)} images could not be read and were left out:", soft_wrap=True)
+        images = f"image{'s'[: len(result.skipped) - 1]}"
+        console.print(f"{len(result.skipped)} {images} left out that could not be read:", soft_wrap=True)
         for line in result.skipped[:LISTED]:
             console.print(f"  {line}", markup=False, soft_wrap=True)
         if len(result.skipped) > LISTED:
@@ -251,5 +215,13 @@ def _summary(result: Result, out: Path) -> None:
         best = result.epochs[result.best].validation or 0.0
         console.print(
             f"Epoch {result.best + 1} was better ({100 * best:.2f} %): it is in {best_path(out)}.", soft_wrap=True
+        )
+    scores = result.classes.values()
+    if is_like_chance([score.correct for score in scores], [score.images for score in scores]):
+        console.print(
+            "The validation images cannot tell this network from chance: it has not learned the classes, or there are "
+            "too few images. Train longer, look for a rate with --find-lr, or check the images.",
+            style="yellow",
+            soft_wrap=True,
         )
     click.echo(f"{out}: {len(result.checkpoint.labels)} classes, {result.seconds:.0f} s of training{validation}")

@@ -19,7 +19,7 @@ from edgekit.errors import InputError
 from edgekit.images import ArraySet, FileSet, ImageSet, Prepared, labelled_folder
 from edgekit.progress import progress_bar
 from edgekit.train import pixel_cache
-from edgekit.train.survey import copies_together
+from edgekit.train.survey import first_copies
 
 # Photos are kept this much larger than the input, so that zooming in while training does not blur them.
 ROOM = 1.25
@@ -84,7 +84,7 @@ def for_evaluation(images: ImageSet, spec: InputSpec, progress: bool = True) -> 
         found = pixel_cache.prepare(images, spec, progress)
         return _whole(images, torch.from_numpy(found.pixels), found.kept, found.skipped)
     count = len(images.names)
-    _check_memory(count * spec.height * spec.width * 3)
+    check_memory(count * spec.height * spec.width * 3)
     pixels = np.empty((count, spec.height, spec.width, 3), np.uint8)
     prepared = Prepared(images, spec)
     kept: list[int] = []
@@ -126,6 +126,11 @@ def normalizer(spec: InputSpec, device: torch.device | None = None) -> Callable[
     return lambda images: images * gain + offset
 
 
+def has_validation(folder: Path) -> bool:
+    """Does a user's folder bring validation images of its own?"""
+    return (folder / "train").is_dir() and (folder / "val").is_dir()
+
+
 def open_folder(folder: Path, val_fraction: float, seed: int) -> tuple[FileSet, FileSet]:
     """The training and the validation set of a user's folder.
 
@@ -136,8 +141,8 @@ def open_folder(folder: Path, val_fraction: float, seed: int) -> tuple[FileSet, 
         InputError: No folder, fewer than two classes, class sets that differ, or a class too small to be split.
     """
     train_folder, val_folder = folder / "train", folder / "val"
-    if not (train_folder.is_dir() and val_folder.is_dir()):
-        return copies_together(*stratified_split(labelled_folder(folder), val_fraction, seed))
+    if not has_validation(folder):
+        return stratified_split(labelled_folder(folder), val_fraction, seed)
     train_set, val_set = labelled_folder(train_folder), labelled_folder(val_folder)
     if differ := sorted(set(train_set.labels) ^ set(val_set.labels)):
         raise InputError(
@@ -148,34 +153,44 @@ def open_folder(folder: Path, val_fraction: float, seed: int) -> tuple[FileSet, 
 
 
 def stratified_split(images: FileSet, val_fraction: float, seed: int) -> tuple[FileSet, FileSet]:
-    """Split every class by the same share, at least one image on either side.
+    """Split every class by the same share of its different images, at least one on either side.
+
+    Copies go where the first of them goes, whatever their class.
 
     Raises:
-        InputError: The share is not in (0, 1), or a class has a single image.
+        InputError: The share is not in (0, 1), or a class has a single image of its own.
     """
     if not 0 < val_fraction < 1:
         raise InputError(f"--val-fraction must be between 0 and 1, got {val_fraction}.")
     random = np.random.default_rng(seed)
-    train: list[NDArray[np.intp]] = []
-    val: list[NDArray[np.intp]] = []
+    first = first_copies(images)
+    chosen: list[NDArray[np.intp]] = []
     for index, label in enumerate(images.labels):
-        members = random.permutation(np.flatnonzero(images.targets == index))
+        members = random.permutation(np.flatnonzero((images.targets == index) & (first == np.arange(len(first)))))
         if len(members) < 2:
             raise InputError(
-                f"Class {label} must have at least two images to be split, got {len(members)}.",
+                f"Class {label} must have at least two different images of its own to be split, got {len(members)}.",
                 "Add images, or make train/ and val/ folders.",
             )
         cut = min(max(1, round(len(members) * val_fraction)), len(members) - 1)
-        val.append(members[:cut])
-        train.append(members[cut:])
-    return images.subset(np.sort(np.concatenate(train))), images.subset(np.sort(np.concatenate(val)))
+        chosen.append(members[:cut])
+    is_val = np.isin(first, np.concatenate(chosen))
+    return images.subset(np.flatnonzero(~is_val)), images.subset(np.flatnonzero(is_val))
 
 
 def _targets(targets: NDArray[np.int64]) -> Tensor:
     return torch.from_numpy(np.array(targets, np.int64))
 
 
-def _check_memory(needed: int) -> None:
+def check_memory(needed: int) -> None:
+    """Refuse before images are read.
+
+    Args:
+        needed: Bytes.
+
+    Raises:
+        InputError: More than most of the machine's memory.
+    """
     available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > MEMORY_SHARE * available:
         raise InputError(

@@ -12,10 +12,11 @@ import torch
 from rich.table import Table
 from torch import Tensor
 
+from edgekit.errors import InputError
 from edgekit.files import write_whole
 from edgekit.images import ImageSet
 from edgekit.progress import console, tracked
-from edgekit.train.allocator import keep_memory
+from edgekit.train.allocator import enough_memory, keep_memory
 from edgekit.train.feed import Feed, seed_of
 from edgekit.train.loop import as_feed
 from edgekit.train.options import Options
@@ -31,8 +32,8 @@ BURST = 4.0
 SHOWN = 8
 
 
-def find_rate(options: Options, train_set: ImageSet | ShardSet, out: Path, world: World) -> float:
-    """Try rates, print what to use, and write the curve beside `out` as `<stem>.lr.csv`.
+def find_rate(options: Options, train_set: ImageSet | ShardSet, out: Path | None, world: World) -> float:
+    """Try rates, print what to use, and write the curve beside `out`, if that is given, as `<stem>.lr.csv`.
 
     Args:
         options: Of the run to be; `head_lr` keeps its ratio to `lr`.
@@ -44,20 +45,29 @@ def find_rate(options: Options, train_set: ImageSet | ShardSet, out: Path, world
         The proposed `lr`.
 
     Raises:
-        InputError: As `train`.
+        InputError: As `train`; or not even the first loss is finite.
     """
     keep_memory()
     with world.one_after_another():
         feed = as_feed(train_set, options)
     with torch.random.fork_rng(devices=[]):
         rates, losses = curve(replace(options, qat_epochs=0), feed, world)
+    if not losses:
+        raise InputError(
+            "The loss must be finite at the lowest rate, got NaN or infinity in the first step.",
+            "The weights may be damaged, or too large for --amp.",
+        )
     best = propose(rates, losses)
     if world.is_first:
-        path = out.with_name(f"{out.stem}.lr.csv")
-        write_whole(path, "lr,loss\n" + "".join(f"{a:.6g},{b:.6g}\n" for a, b in zip(rates, losses, strict=True)))
         console.print(_table(rates, losses))
+        if len(rates) < STEPS:
+            console.print(f"Ended after {len(rates)} of {STEPS} steps: from there on the loss bursts.")
         ratio = options.head_lr / options.lr
-        console.print(f"Try --lr {best:.2g} --head-lr {best * ratio:.2g}. The curve is in {path}.", soft_wrap=True)
+        console.print(f"Try --lr {best:.2g} --head-lr {best * ratio:.2g}.", soft_wrap=True)
+        if out is not None:
+            path = out.with_name(f"{out.stem}.lr.csv")
+            write_whole(path, "lr,loss\n" + "".join(f"{a:.6g},{b:.6g}\n" for a, b in zip(rates, losses, strict=True)))
+            console.print(f"The curve is in {path}.", soft_wrap=True)
     return best
 
 
@@ -68,13 +78,13 @@ def curve(options: Options, feed: Feed, world: World) -> tuple[list[float], list
     rates: list[float] = []
     losses: list[float] = []
     mean = 0.0
-    for step, (pixels, targets) in zip(
-        tracked("Trying rates", range(STEPS), STEPS, "steps"), _endless(run), strict=False
-    ):
+    batches = zip(tracked("Trying rates", range(STEPS), STEPS, "steps"), _endless(run), strict=False)
+    for step, (pixels, targets) in batches:
         rate = LOWEST * (HIGHEST / LOWEST) ** (step / (STEPS - 1))
         for group in run.optimizer.param_groups:
             group["lr"] = rate * group["peak"] / options.lr
-        loss, _ = one_step(run, pixels, targets, 0, step)
+        with enough_memory(run.batch, world.size):
+            loss, _ = one_step(run, pixels, targets, 0, step)
         value = world.total(loss.double()).item() / world.size
         mean = SMOOTH * mean + (1.0 - SMOOTH) * value
         smoothed = mean / (1.0 - SMOOTH ** (step + 1))

@@ -105,7 +105,9 @@ def train(
     keep_memory()
     with world.one_after_another():
         pixels = as_feed(train_set, options)
-        val_pixels = val_set if val_set is None else as_pixels(val_set, options)
+        val_pixels = val_set if val_set is None else as_pixels(val_set, options, world)
+    if val_pixels is not None and not world.any(len(val_pixels) > 0):
+        raise InputError("Validation must have images that can be read, got none.", "See the lines above.")
     fingerprint = pixels.fingerprint() if out else ""
     with torch.random.fork_rng(devices=[]):
         with world.one_after_another():
@@ -113,14 +115,14 @@ def train(
         if before is not None:
             check_same_images(before, fingerprint, pixels.labels)
             _go_on(run, before)
-        with enough_memory(run.batch // world.size):
+        with enough_memory(run.batch, world.size):
             _all_epochs(run, Path(out) if out else None, fingerprint, log or Log())
         if not run.classes:  # all epochs were done before
             validate(run)
     checkpoint = as_checkpoint(run)
     if out is not None and world.is_first:
         _finish(Path(out), checkpoint, run.epochs)
-    skipped = pixels.skipped + (val_pixels.skipped if val_pixels else ())
+    skipped = world.gather(pixels.skipped + (val_pixels.skipped if val_pixels else ()))
     seconds = sum(epoch.seconds for epoch in run.epochs)
     return Result(checkpoint, run.epochs, seconds, skipped, fingerprint, run.classes)
 
@@ -132,9 +134,12 @@ def as_feed(images: ImageSet | ShardSet, options: Options) -> Feed:
     return PixelFeed(for_training(images, options.spec), options.balanced)
 
 
-def as_pixels(images: ImageSet | ShardSet, options: Options) -> PixelSet:
-    """A set as the network will be given it."""
-    return images.whole() if isinstance(images, ShardSet) else for_evaluation(images, options.spec)
+def as_pixels(images: ImageSet | ShardSet, options: Options, world: World) -> PixelSet:
+    """This process's share of a set, as the network will be given it."""
+    if isinstance(images, ShardSet):
+        return images.share(world)
+    found, mine = for_evaluation(images, options.spec), slice(world.rank, None, world.size)
+    return replace(found, pixels=found.pixels[mine], targets=found.targets[mine])
 
 
 def best_of(epochs: list[Epoch]) -> int | None:
@@ -214,9 +219,10 @@ def _save(run: Run, out: Path, fingerprint: str) -> None:
         fingerprint,
         run.partial,
     )
-    resuming.store(last_path(out), kept, progress)
+    # First: should the disk be full, the best one is never older than what a resumed run believes.
     if run.partial is None and best_of(run.epochs) == len(run.epochs) - 1:
         checkpoints.save(best_path(out), kept)
+    resuming.store(last_path(out), kept, progress)
 
 
 def _training_bar() -> Progress:

@@ -44,8 +44,9 @@ _RANGES: dict[str, _Range] = {
     "qat_epochs": _NOT_NEGATIVE,
 }
 _VARIATIONS: dict[str, _Range] = {
-    "randaugment": _NOT_NEGATIVE,
-    "magnitude": (lambda value: 0 <= value <= 30, "in [0, 30]"),
+    # What kornia takes.
+    "randaugment": (lambda value: 0 <= value <= 15, "in [0, 15]"),
+    "magnitude": (lambda value: 1 <= value <= 29, "in [1, 29]"),
     "mixup": _NOT_NEGATIVE,
     "cutmix": _NOT_NEGATIVE,
 }

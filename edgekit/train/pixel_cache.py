@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from edgekit.train.fetch import cache_folder
 # Part of the key: another way to prepare images makes others.
 VERSION = 1
 MOST_BYTES = 20 * 10**9
+# What was used since then is of this run.
+STARTED = time.time()
 # Decoded at once: enough for all cores, and few enough to forget.
 CHUNK = 64
 
@@ -148,11 +151,13 @@ def _check_room(folder: Path, needed: int) -> None:
 
 
 def _forget_oldest(used: Path) -> None:
-    """Keep the cache below MOST_BYTES, but for what is in use here."""
+    """Keep the cache below MOST_BYTES, but for what is in use here: also the other sets of this run."""
     others = [path for path in used.parent.iterdir() if path != used and not path.name.startswith(".")]
     sizes = {path: sum(file.stat().st_size for file in path.glob("*")) for path in others}
     for path in sorted(others, key=lambda path: path.stat().st_mtime):
         if sum(sizes.values()) + sum(file.stat().st_size for file in used.glob("*")) <= MOST_BYTES:
+            return
+        if path.stat().st_mtime >= STARTED:
             return
         # Whoever has it mapped keeps it until he ends.
         shutil.rmtree(path, ignore_errors=True)

@@ -66,9 +66,11 @@ def make_aware(network: nn.Module) -> None:
     for module in network.modules():
         if type(module) in _ROUNDED:
             module.__class__ = _ROUNDED[type(module)]
-            # Linear bottlenecks have no ReLU6 behind them: their outputs, and the sums, are rounded here.
         elif isinstance(module, InvertedResidual) and not module._forward_hooks:
+            # Linear bottlenecks have no ReLU6 behind them: what they give is rounded here, and the sum if there is one.
             module.register_forward_hook(_round_output)
+            if module.has_residual:
+                module.conv.register_forward_hook(_round_output)
 
 
 def keep_statistics(network: nn.Module) -> None:

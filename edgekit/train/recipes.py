@@ -1,4 +1,4 @@
-"""Options that work, found by measuring or published; `docs/training.md` tells what each gave, and on what."""
+"""Options: found by measuring (`benchmarks/training.md`), or published and, where it says so, never run here."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from edgekit.errors import InputError
 from edgekit.images import ArraySet
 from edgekit.train import cifar10
 from edgekit.train.augment import Augmentation
+from edgekit.train.feed import even_batch
 from edgekit.train.options import Options
 
 # Fine-tuning from ImageNet weights. A low rate keeps the features. The first blocks see edges and colours that every
@@ -53,16 +54,16 @@ NATIVE = Options(
 # nothing else has to.
 DISTILL = replace(SCRATCH, epochs=40, batch=64, smoothing=0.0)
 
-# ImageNet, over eight GPUs with 32 images each (torchrun). torchvision's reference for these networks, with a cosine
-# instead of its 2 % less after each epoch: 71.878 % for MobileNetV2 1.0. Nobody has run it here.
+# ImageNet, over eight GPUs with 32 images each (torchrun). After torchvision's reference for MobileNetV2 1.0
+# (references/classification), which gave 71.878 %; docs/training.md lists what differs. Nobody has run it here.
 IMAGENET = Options(
     weights="none",
     size=224,
     epochs=300,
     batch=256,
     optimizer="sgd",
-    lr=0.36,
-    head_lr=0.36,
+    lr=0.045,
+    head_lr=0.045,
     weight_decay=4e-5,
     warmup=0.02,
     smoothing=0.0,
@@ -125,12 +126,14 @@ def for_folder(images: int, recipe: str | None = None, **chosen: Any) -> Options
     variations = {item.name for item in fields(Augmentation)}
     augmentation = replace(base.augmentation, **{name: chosen[name] for name in variations & chosen.keys()})
     others = {name: value for name, value in chosen.items() if name not in variations}
-    options = replace(base, augmentation=augmentation, **others)
-    if "epochs" in chosen:
-        return options
-    steps = max(1, images // options.batch)
-    wanted = max(base.epochs, -(-LEAST_STEPS // steps))
-    return replace(options, epochs=max(base.epochs, min(wanted, MOST_EPOCHS)))
+    if chosen.get("weights", base.weights) == "none":
+        # Random blocks are nothing to keep.
+        others.setdefault("freeze", 0)
+    if "epochs" not in chosen:
+        batch = max(1, even_batch(images, max(1, chosen.get("batch", base.batch))))
+        wanted = -(-LEAST_STEPS // max(1, images // batch))
+        others["epochs"] = max(base.epochs, min(wanted, MOST_EPOCHS))
+    return replace(base, augmentation=augmentation, **others)
 
 
 def cifar10_job(*, quick: bool = False, full: bool = False, images: int = 6000, seed: int = 0) -> Job:

@@ -55,10 +55,12 @@ def write_record(out: Path, options: Options, result: Result, world: World | Non
         "classes": {name: to_plain(found) for name, found in result.classes.items()},
         "machine": _machine(world or World()),
         "versions": {"edgekit": __version__, "python": platform.python_version(), "torch": torch.__version__},
-        "git": _git(),
+        "git": git_state(),
     }
     path = record_path(out)
-    write_whole(path, json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+    # Names of files need not be text: what is none of it is written as JSON's own escapes.
+    text = json.dumps(facts, indent=1, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
+    write_whole(path, text + "\n")
     return path
 
 
@@ -73,7 +75,7 @@ def _machine(world: World) -> dict[str, Any]:
     }
 
 
-def _git() -> dict[str, Any] | None:
+def git_state() -> dict[str, Any] | None:
     """Commit of the working folder, and whether something is changed there; None outside of git."""
     try:
         commit, changes = (

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
-from edgekit.errors import MissingError
+from edgekit.errors import InputError, MissingError
 from edgekit.models import create
 from edgekit.progress import console
 from edgekit.train.augment import augment
@@ -45,7 +45,7 @@ class Run:
         optimizer: Of it.
         scaler: Of fp16's gradients; without effect otherwise.
         train_set: Images.
-        val_set: Images, or None.
+        val_set: This process's share of the images to validate on, or None.
         teacher: Whose answers are learned, or None.
         average: The averaged weights, or None.
         normalize: (N, 3, H, W) float32 pixels in [0, 255] to the network's input.
@@ -72,9 +72,8 @@ class Run:
 
     @property
     def batch(self) -> int:
-        """Images per step, over all processes: fewer than asked for if the set is that small."""
-        size = self.world.size
-        return min(self.options.batch, len(self.train_set)) // size * size
+        """Images per step, over all processes: as asked for, or fewer if the set is small."""
+        return self.train_set.batch(self.options.batch, self.world)
 
     @property
     def steps(self) -> int:
@@ -100,17 +99,23 @@ def start(
     Args:
         options: What and how.
         train_set: Images.
-        val_set: Images, or None.
+        val_set: This process's share, or None.
         world: The processes; this one alone by default.
         restored: Its weights will come from an unfinished run.
 
     Raises:
-        InputError: Weights or a teacher that do not fit.
+        InputError: Weights or a teacher that do not fit, or fewer than two images for each process.
         MissingError: ImageNet's weights cannot be had, or there is no compiler for `options.compile`.
     """
     world = world or World()
     if options.compile and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
         raise MissingError("--compile must find a C++ compiler, got none.", "Install g++, or leave it out.")
+    batch = min(options.batch, len(train_set))
+    if world.size > 1 and batch < 2 * world.size:
+        raise InputError(
+            f"A step must have two images for each of {world.size} processes, got {batch}.",
+            "Use a larger --batch, more images or fewer processes.",
+        )
     torch.manual_seed(options.seed)
     network = create(options.arch, classes=len(train_set.labels), width=options.width, stem_stride=options.stem_stride)
     if not restored:
@@ -123,12 +128,32 @@ def start(
     teacher = load_teacher(options.teacher, train_set.labels, world.device) if options.teacher else None
     average = None
     if options.ema:
-        mean = get_ema_multi_avg_fn(options.ema)  # type: ignore[no-untyped-call]
-        average = AveragedModel(network, multi_avg_fn=mean, use_buffers=True)
+        average = AveragedModel(network, use_buffers=True)
+        # The counter itself, which stays on the CPU: what is handed over is a copy that a GPU would be waited for.
+        average.multi_avg_fn = partial(move_average, options.ema, average.n_averaged)
     scaler = torch.amp.GradScaler(world.device.type, enabled=options.amp == "fp16")
     optimizer = make_optimizer(network, options)
     normalize = normalizer(options.spec, world.device)
     return Run(options, world, network, optimizer, scaler, train_set, val_set, teacher, average, normalize)
+
+
+@torch.no_grad()
+def move_average(decay: float, updates: Tensor, means: list[Tensor], values: list[Tensor], _copy: object) -> None:
+    """Move averaged weights towards the new ones.
+
+    Args:
+        decay: How much of the mean stays. Less in the beginning, (1 + n) / (10 + n) after n updates (as TensorFlow's
+            ExponentialMovingAverage has it): a short run must not be judged by the weights that it began with.
+        updates: How many there were.
+        means: Of one dtype; they are changed.
+        values: The new ones.
+    """
+    count = float(updates)
+    share = 1.0 - min(decay, (1.0 + count) / (10.0 + count))
+    if means[0].is_floating_point():
+        torch._foreach_lerp_(means, values, share)
+    else:  # counters among the buffers
+        torch._foreach_copy_(means, values)
 
 
 def load_weights(network: nn.Module, options: Options, labels: tuple[str, ...]) -> None:
@@ -144,7 +169,7 @@ def frozen_blocks(options: Options, epoch: int) -> int:
     """How many of the first blocks rest in an epoch, counted from 0."""
     if not options.unfreeze:
         return options.freeze
-    return math.ceil(options.freeze * max(0.0, 1.0 - epoch / options.unfreeze))
+    return -(-options.freeze * max(0, options.unfreeze - epoch) // options.unfreeze)
 
 
 def begin_epoch(run: Run, epoch: int) -> None:
@@ -195,7 +220,8 @@ def one_step(run: Run, pixels: Tensor, targets: Tensor, *numbers: int) -> tuple[
     views = augment(pixels, (options.size, options.size), options.augmentation, generator)
     views, wanted = mix(views, soft_targets(targets, len(run.train_set.labels)), options.augmentation, generator)
     network = run.network if run.step_network is None else run.step_network
-    with precision(options, run.world.device):
+    is_first = options.weights == "none" and not any(numbers)
+    with precision(options, run.world.device), first_statistics(run.network) if is_first else contextlib.nullcontext():
         answers = run.teacher.answers(views) if run.teacher else None
         images = run.normalize(views).contiguous(memory_format=torch.channels_last)
         logits = network(images).float()
@@ -207,6 +233,23 @@ def one_step(run: Run, pixels: Tensor, targets: Tensor, *numbers: int) -> tuple[
     if run.average is not None:
         run.average.update_parameters(run.network)
     return loss.detach(), (logits.argmax(1) == wanted.argmax(1)).sum()
+
+
+@contextlib.contextmanager
+def first_statistics(network: nn.Module) -> Iterator[None]:
+    """One batch's statistics replace those that normalizations are made with, mean 0 and variance 1.
+
+    Last layers have variances far below 1, and would be judged by what is left of it: 0.9^25 = 7 % after 25 steps.
+    """
+    layers = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    before = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.momentum = 1.0
+    try:
+        yield
+    finally:
+        for layer, momentum in zip(layers, before, strict=True):
+            layer.momentum = momentum
 
 
 def precision(options: Options, device: torch.device) -> contextlib.AbstractContextManager[object]:
@@ -224,8 +267,7 @@ def validate(run: Run) -> float | None:
     if run.val_set is None:
         return None
     run.world.share(run.judged.buffers())
-    mine = slice(run.world.rank, None, run.world.size)
-    pixels, targets = run.val_set.pixels[mine], run.val_set.targets[mine]
+    pixels, targets = run.val_set.pixels, run.val_set.targets
     with precision(run.options, run.world.device):
         logits = predict(run.judged, pixels, run.options.spec, device=run.world.device)
     found = run.world.total(confusion(logits, targets, len(run.train_set.labels)))

@@ -7,12 +7,13 @@ number under one name: `000017.jpg`, `000017.cls`.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,12 +23,12 @@ from torch.utils.data import DataLoader
 from edgekit.card import InputSpec
 from edgekit.errors import InputError
 from edgekit.preprocess import IMAGE_SUFFIXES, Image, crop_and_resize, decode_image
-from edgekit.progress import tracked
-from edgekit.train.data import ROOM, PixelSet
+from edgekit.progress import console, tracked
+from edgekit.train.data import ROOM, PixelSet, check_memory
 from edgekit.train.world import World
 
 LABELS = "labels.txt"
-CLASS = ".cls"
+CLASS = "cls"
 # Samples that wait in each worker for a random other one to come before them.
 SHUFFLED = 2048
 NAMED = 3
@@ -42,16 +43,22 @@ class ShardSet:
         counts: Samples in each.
         labels: Class names.
         spec: What images are brought to.
+        skipped: One line per image that this process could not read so far.
     """
 
     shards: tuple[Path, ...]
     counts: tuple[int, ...]
     labels: tuple[str, ...]
     spec: InputSpec
-    skipped: tuple[str, ...] = ()
+    _unreadable: dict[str, None] = field(default_factory=dict, init=False, compare=False)
 
     def __len__(self) -> int:
         return sum(self.counts)
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """Each was told when it was met."""
+        return tuple(self._unreadable)
 
     @property
     def names(self) -> range:
@@ -64,6 +71,10 @@ class ShardSet:
         for path, count in zip(self.shards, self.counts, strict=True):
             digest.update(f"{path.name}\0{path.stat().st_size}\0{count}\n".encode())
         return digest.hexdigest()
+
+    def batch(self, wanted: int, world: World) -> int:
+        """As wanted, or all there are."""
+        return min(wanted, len(self)) // world.size * world.size
 
     def steps(self, batch: int, world: World) -> int:
         """As many as the process with the fewest samples has.
@@ -82,12 +93,18 @@ class ShardSet:
         return fewest // (batch // world.size)
 
     def epoch(self, seed: int, batch: int, done: int, world: World) -> Iterator[tuple[Tensor, Tensor]]:
-        """This process's part of each batch after the first `done`; as `feed.PixelFeed.epoch`."""
+        """This process's part of each batch after the first `done`; as `feed.PixelFeed.epoch`.
+
+        In place of images that cannot be read others come once more: every process must have as many steps.
+
+        Raises:
+            InputError: A sample has no class of ours, or not a single image can be read.
+        """
         import webdataset
 
         mine = [str(path) for path in self.shards[world.rank :: world.size]]
         np.random.default_rng(seed).shuffle(mine)
-        workers = min(len(mine), max(1, (os.cpu_count() or 1) // max(1, world.size)))
+        workers = min(len(mine), max(1, (os.cpu_count() or 1) // world.local_size))
         samples = webdataset.DataPipeline(
             webdataset.SimpleShardList(mine),
             webdataset.split_by_worker,
@@ -99,63 +116,134 @@ class ShardSet:
             samples,
             batch_size=batch // world.size,
             num_workers=workers,
-            drop_last=False,
-            pin_memory=world.device.type == "cuda",
+            collate_fn=_Part.of,
         )
-        yield from _whole_batches(loader, batch // world.size, self.steps(batch, world), done, world.device)
+        yield from _whole_batches(
+            self._readable(loader), batch // world.size, self.steps(batch, world), done, world.device
+        )
 
-    def whole(self) -> PixelSet:
-        """All images in memory, for validation."""
-        pixels = np.empty((len(self), self.spec.height, self.spec.width, 3), np.uint8)
-        targets = np.empty(len(self), np.int64)
-        decode, place = _Decoder(self.spec, len(self.labels)), 0
-        for path in tracked("Reading shards", self.shards, len(self.shards), "shards"):
-            for sample in samples_of(path):
-                pixels[place], targets[place] = decode(sample)
-                place += 1
-        return PixelSet(torch.from_numpy(pixels), torch.from_numpy(targets), self.labels)
+    def share(self, world: World) -> PixelSet:
+        """Every `world.size`-th image, in memory, for validation.
+
+        Raises:
+            InputError: They do not fit.
+        """
+        count = len(range(world.rank, len(self), world.size))
+        check_memory(count * self.spec.height * self.spec.width * 3)
+        pixels = np.empty((count, self.spec.height, self.spec.width, 3), np.uint8)
+        targets = np.empty(count, np.int64)
+        decode = _Decoder(self.spec, len(self.labels))
+        shards = tracked("Reading shards", self.shards, len(self.shards), "shards")
+        samples = itertools.chain.from_iterable(map(samples_of, shards))
+        place = 0
+        for sample in itertools.islice(samples, world.rank, None, world.size):
+            decoded = decode(sample)
+            if isinstance(decoded, Fault):
+                self._tell(decoded)
+                continue
+            pixels[place], targets[place] = decoded
+            place += 1
+        return PixelSet(torch.from_numpy(pixels[:place]), torch.from_numpy(targets[:place]), self.labels, self.skipped)
+
+    def _readable(self, loader: Any) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches of any size, over and over."""
+        while True:
+            count = 0
+            for part in loader:
+                for fault in part.faults:
+                    self._tell(fault)
+                count += len(part.targets)
+                yield part.pixels, part.targets
+            if not count:
+                raise InputError("Shards must hold readable images, got none.", "See the lines above.")
+
+    def _tell(self, fault: Fault) -> None:
+        """Once of each; wrong classes are not gone on with."""
+        if fault.is_grave:
+            raise InputError(fault.message)
+        if fault.message not in self._unreadable:
+            self._unreadable[fault.message] = None
+            console.print(f"Left out: {fault.message}", markup=False, soft_wrap=True)
 
     def _counts_of(self, rank: int, size: int) -> tuple[int, ...]:
         return self.counts[rank::size]
 
 
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with a sample. As a value: an error would come out of a worker with its whole traceback.
+
+    Attributes:
+        message: One line.
+        is_grave: Not just an image that cannot be read.
+    """
+
+    message: str
+    is_grave: bool
+
+
+class _Part(NamedTuple):
+    """What a worker delivers: (N, H, W, 3) uint8, (N,) int64, and what it left out."""
+
+    pixels: Tensor
+    targets: Tensor
+    faults: list[Fault]
+
+    @classmethod
+    def of(cls, samples: list[tuple[Image, int] | Fault]) -> _Part:
+        """A DataLoader's `collate_fn`."""
+        good = [sample for sample in samples if not isinstance(sample, Fault)]
+        pixels = torch.from_numpy(np.stack([pixels for pixels, _ in good])) if good else torch.empty(0)
+        targets = torch.tensor([target for _, target in good], dtype=torch.int64)
+        return cls(pixels, targets, [sample for sample in samples if isinstance(sample, Fault)])
+
+
 def _whole_batches(
-    loader: Any, size: int, steps: int, done: int, device: torch.device
+    parts: Iterator[tuple[Tensor, Tensor]], size: int, steps: int, done: int, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of `size` out of whatever the workers deliver: each worker's last one may be short."""
     left: list[tuple[Tensor, Tensor]] = []
     step = 0
-    for part in loader:
+    for part in parts:
+        if not len(part[1]):
+            continue
         left.append(part)
         while sum(len(targets) for _, targets in left) >= size and step < steps:
             pixels = torch.cat([pixels for pixels, _ in left])
             targets = torch.cat([targets for _, targets in left])
             left = [(pixels[size:], targets[size:])]
             if step >= done:
-                yield pixels[:size].to(device, non_blocking=True), targets[:size].to(device, non_blocking=True)
+                yield _moved(pixels[:size], device), _moved(targets[:size], device)
             step += 1
         if step == steps:
             return
 
 
+def _moved(values: Tensor, device: torch.device) -> Tensor:
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values
+
+
 class _Decoder:
-    """A sample's bytes to (pixels (H, W, 3) uint8 RGB, class number)."""
+    """A sample's bytes to (pixels (H, W, 3) uint8 RGB, class number), or what is wrong with it."""
 
     def __init__(self, spec: InputSpec, classes: int) -> None:
         self.spec = spec
         self.classes = classes
 
-    def __call__(self, sample: dict[str, Any]) -> tuple[Image, int]:
-        name = f"{Path(str(sample['__url__'])).name}: {sample['__key__']}"
+    def __call__(self, sample: dict[str, Any]) -> tuple[Image, int] | Fault:
+        name = f"{'/'.join(Path(str(sample['__url__'])).parts[-2:])}: {sample['__key__']}"
         data = next((value for key, value in sample.items() if f".{key.lower()}" in IMAGE_SUFFIXES), None)
         try:
             target = int(sample["cls"])
-        except (KeyError, ValueError) as error:
-            raise InputError(f"{name} must have a class number (.cls), got {sample.get('cls')!r}.") from error
+        except (KeyError, ValueError):
+            return Fault(f"{name} must have a class number (.cls), got {sample.get('cls')!r}.", is_grave=True)
         if data is None or not 0 <= target < self.classes:
             got = "no image" if data is None else f"class {target}"
-            raise InputError(f"{name} must be an image of one of {self.classes} classes, got {got}.")
-        return crop_and_resize(decode_image(data, name), self.spec), target
+            return Fault(f"{name} must be an image of one of {self.classes} classes, got {got}.", is_grave=True)
+        try:
+            return crop_and_resize(decode_image(data, name), self.spec), target
+        except InputError as error:
+            return Fault(error.message, is_grave=False)
 
 
 def samples_of(path: Path) -> Iterator[dict[str, Any]]:
@@ -199,13 +287,20 @@ def _open(folder: Path, labels: tuple[str, ...], spec: InputSpec) -> ShardSet:
     if not shards:
         raise InputError(f"{folder} must hold tar files, got none.")
     counts = [_count(path) for path in tracked(f"Counting in {folder.name}", shards, len(shards), "shards")]
+    if not sum(counts):
+        raise InputError(
+            f"{folder} must hold samples such as 000017.jpg and 000017.cls, got none in {len(shards)} tar files.",
+            "WebDataset cuts names at their first dot.",
+        )
     return ShardSet(shards, tuple(counts), labels, spec)
 
 
 def _count(path: Path) -> int:
-    """Samples of a shard, from the headers alone."""
+    """Samples of a shard, from the headers alone: names that webdataset takes, which hidden files' are not."""
+    from webdataset.tariterators import base_plus_ext
+
     try:
         with tarfile.open(path) as tar:
-            return sum(member.name.endswith(CLASS) for member in tar)
+            return sum((base_plus_ext(member.name)[1] or "").lower() == CLASS for member in tar if member.isreg())
     except (tarfile.TarError, OSError) as error:
         raise InputError(f"{path} must be a tar file, got a damaged or another one: {error}.") from error

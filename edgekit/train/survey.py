@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgekit.errors import InputError
-from edgekit.images import FileSet, ImageSet
+from edgekit.images import ImageSet
 from edgekit.progress import tracked
 
 # Shorter sides, in pixels: below each of these, and above the last.
@@ -24,16 +25,18 @@ class Survey:
     """What a set holds.
 
     Attributes:
-        counts: Images by class, unreadable ones included.
+        counts: Readable images by class.
         unreadable: One line per image that cannot be read.
         sizes: Images by the smallest of SIZES that their shorter side is below; 0: below none of them.
         copies: How many images are copies of others in the same set.
+        conflicts: Pairs of names: the same image in two classes.
     """
 
     counts: dict[str, int]
     unreadable: tuple[str, ...]
     sizes: dict[int, int]
     copies: int
+    conflicts: tuple[tuple[str, str], ...] = ()
 
 
 def survey(images: ImageSet, title: str) -> Survey:
@@ -43,36 +46,43 @@ def survey(images: ImageSet, title: str) -> Survey:
         images: The set.
         title: For the progress bar.
     """
-    unreadable, sizes, digests = [], Counter[int](), Counter[str]()
-    for index in tracked(title, range(len(images.names)), len(images.names)):
+    unreadable, conflicts, sizes, known = [], [], Counter[int](), dict[str, int]()
+    counts, names, copies = dict.fromkeys(images.labels, 0), images.names, 0
+    for index in tracked(title, range(len(names)), len(names)):
         try:
             height, width = images.image(index).shape[:2]
-            digests[images.digest(index)] += 1
+            first = known.setdefault(images.digest(index), index)
         except InputError as error:
             unreadable.append(error.message)
             continue
+        copies += first != index
+        if images.targets[first] != images.targets[index]:
+            conflicts.append((names[first], names[index]))
+        counts[images.labels[images.targets[index]]] += 1
         sizes[next((size for size in SIZES if min(height, width) < size), 0)] += 1
-    counts = np.bincount(images.targets, minlength=len(images.labels))
-    copies = sum(count - 1 for count in digests.values())
-    return Survey(dict(zip(images.labels, counts.tolist(), strict=True)), tuple(unreadable), dict(sizes), copies)
+    return Survey(counts, tuple(unreadable), dict(sizes), copies, tuple(conflicts))
 
 
 def leaked(train_set: ImageSet, val_set: ImageSet) -> list[tuple[str, str]]:
     """Validation images that training sees as well, byte for byte: (name there, name here) of each."""
-    known, found = _by_digest(train_set, "Comparing"), _by_digest(val_set, "Comparing")
+    known = _by_digest(train_set, "Comparing training images")
+    found = _by_digest(val_set, "Comparing validation images")
     # Once: a set makes its names anew each time.
     here, there = train_set.names, val_set.names
     pairs = ((digest, index) for digest in found if digest in known for index in found[digest])
     return [(here[known[digest][0]], there[index]) for digest, index in pairs]
 
 
-def check_leaked(train_set: ImageSet, val_set: ImageSet) -> None:
+def refuse_leaked(pairs: list[tuple[str, str]]) -> None:
     """Refuse to be judged by what was learned.
+
+    Args:
+        pairs: What `leaked` has found.
 
     Raises:
         InputError: Images are in both sets.
     """
-    if pairs := leaked(train_set, val_set):
+    if pairs:
         shown = "; ".join(f"{val} is {train}" for train, val in pairs[:NAMED])
         raise InputError(
             f"Validation must have other images than training, got {len(pairs)} that are in both: {shown}.",
@@ -80,27 +90,12 @@ def check_leaked(train_set: ImageSet, val_set: ImageSet) -> None:
         )
 
 
-def copies_together(train_set: FileSet, val_set: FileSet) -> tuple[FileSet, FileSet]:
-    """A split of one set in which copies of an image are on one side: those in validation go over to training.
-
-    Raises:
-        InputError: A class has nothing but copies then.
-    """
-    known, found = _by_digest(train_set, "Comparing"), _by_digest(val_set, "Comparing")
-    moved = sorted(index for digest in found if digest in known for index in found[digest])
-    if not moved:
-        return train_set, val_set
-    stays = np.setdiff1d(np.arange(len(val_set.paths)), moved)
-    kept = val_set.subset(stays)
-    lost = [label for index, label in enumerate(val_set.labels) if not np.any(kept.targets == index)]
-    if lost:
-        raise InputError(
-            f"Every class must have images for validation that training has not, got only copies of {lost[0]}.",
-            "Add images, or make train/ and val/ folders.",
-        )
-    paths = (*train_set.paths, *(val_set.paths[index] for index in moved))
-    targets = np.concatenate([train_set.targets, val_set.targets[moved]])
-    return FileSet(paths, targets, train_set.labels, train_set.root), kept
+def first_copies(images: ImageSet) -> NDArray[np.intp]:
+    """(N,) For each image the index of the first one that is the same byte for byte, which may be itself."""
+    first = np.arange(len(images.names))
+    for same in _by_digest(images, "Looking for copies").values():
+        first[same] = same[0]
+    return first
 
 
 def _by_digest(images: ImageSet, title: str) -> dict[str, Sequence[int]]:

@@ -27,6 +27,8 @@ class Tally:
     def __init__(self, before: Partial, processes: int) -> None:
         self.steps, self.seen, self.correct, self.loss_sum = before.steps, before.seen, before.correct, before.loss_sum
         self._processes = processes
+        # What `correct` and `loss_sum` are sums over.
+        self._mine = before.seen
         self._began = time.perf_counter() - before.seconds
         self._waiting: list[tuple[Tensor, Tensor, int]] = []
         self._losses: deque[float] = deque(maxlen=SHOWN)
@@ -58,13 +60,14 @@ class Tally:
             self._losses.append(value)
             self.steps += 1
             self.seen += images * self._processes
+            self._mine += images
             self.correct += int(hits)
             self.loss_sum += value * images
         self._waiting.clear()
 
     def texts(self) -> dict[str, str]:
         """Fields of the progress bar."""
-        mine = max(1, self.seen // self._processes)
+        mine = max(1, self._mine)
         return {
             "loss": f"loss {self.loss_sum / mine:.3f}",
             "accuracy": f"accuracy {100 * self.correct / mine:.1f} %",

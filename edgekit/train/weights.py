@@ -136,7 +136,7 @@ def load_fitting(
         )
     network.load_state_dict({**own, **fitting})
     skipped = sorted({".".join(name.split(".")[:2]) for name in weights if name not in fitting})
-    narrowed = f", narrowed from width {found.architecture.width:g}" if is_wider else ""
+    narrowed = f", the strongest channels of width {found.architecture.width:g}" if is_wider else ""
     if is_wider and architecture.width < SMALL_STEP * found.architecture.width:
         narrowed += " (smaller steps, a short training after each, keep more: see docs/training.md)"
     left = f"; not taken: {', '.join(skipped[:8])}{', …' if len(skipped) > 8 else ''}" if skipped else ""

@@ -10,6 +10,8 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +21,8 @@ from edgekit.errors import InputError, MissingError
 from edgekit.progress import console
 
 DEVICES = ("auto", "cpu", "cuda")
+# The others wait while the first one decodes a set; a process that has died is noticed at once all the same.
+PATIENCE = timedelta(hours=12)
 
 
 @dataclass(frozen=True)
@@ -29,12 +33,14 @@ class World:
         rank: Number of this one, 0 is the one that writes.
         size: How many there are.
         local_rank: Number of this one on its machine.
+        local_size: How many there are on it.
         device: Where its network is.
     """
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
+    local_size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @property
@@ -59,6 +65,14 @@ class World:
         if self.size > 1:
             for tensor in tensors:
                 dist.broadcast(tensor, 0)
+
+    def gather(self, lines: Iterable[str]) -> tuple[str, ...]:
+        """Those of all processes, each once, in order; every process must ask."""
+        if self.size == 1:
+            return tuple(dict.fromkeys(lines))
+        found: list[Any] = [None] * self.size
+        dist.all_gather_object(found, list(lines))
+        return tuple(dict.fromkeys(line for theirs in found for line in theirs))
 
     @contextmanager
     def one_after_another(self) -> Iterator[None]:
@@ -89,12 +103,13 @@ def join(device: str = "auto") -> Iterator[World]:
     """
     size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    world = World(rank, size, local_rank, choose_device(device, local_rank))
+    local_size = int(os.environ.get("LOCAL_WORLD_SIZE", str(size)))
+    world = World(rank, size, local_rank, local_size, choose_device(device, local_rank))
     if size == 1:
         yield world
         return
     quiet, console.quiet = console.quiet, not world.is_first
-    dist.init_process_group("gloo" if world.device.type == "cpu" else "nccl")
+    dist.init_process_group("gloo" if world.device.type == "cpu" else "nccl", timeout=PATIENCE)
     try:
         yield world
     except (RuntimeError, dist.DistError) as error:
@@ -102,7 +117,7 @@ def join(device: str = "auto") -> Iterator[World]:
             raise
         raise MissingError(
             "All processes of the run must stay alive, got one that has ended.",
-            "Its own words are above. The same command with --resume goes on after the last epoch.",
+            "Its last words, if any, are above. The same command with --resume goes on after the last epoch.",
         ) from error
     finally:
         console.quiet = quiet
@@ -114,7 +129,7 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
 
     Raises:
         InputError: Another name.
-        MissingError: CUDA is not there.
+        MissingError: CUDA is not there, or has fewer GPUs than there are processes.
     """
     if name not in DEVICES:
         raise InputError(f"--device must be one of {', '.join(DEVICES)}, got {name!r}.")
@@ -126,6 +141,11 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
         )
     if name == "cpu" or not has_cuda:
         return torch.device("cpu")
+    if local_rank >= (count := torch.cuda.device_count()):
+        raise MissingError(
+            f"Each process must have a GPU of its own, got {count} for {local_rank + 1} or more.",
+            f"Use --nproc-per-node {count}, or --device cpu.",
+        )
     torch.cuda.set_device(local_rank)
     return torch.device("cuda", local_rank)
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,9 +17,12 @@ from support.photos import CLASSES, write_folder
 
 from edgekit.cli import run
 from edgekit.train import checkpoint as checkpoints
-from edgekit.train.command import _first_of
+from edgekit.train.command import _summary
 from edgekit.train.data import for_evaluation, open_folder
-from edgekit.train.evaluate import predict
+from edgekit.train.evaluate import ClassScore, predict
+from edgekit.train.loop import Result
+from edgekit.train.prepare import first_of
+from edgekit.train.resume import Epoch
 
 SMALL = ["--weights", "none", "--width", "0.25", "--size", "32", "--stem-stride", "1", "--batch", "24"]
 
@@ -46,7 +50,7 @@ def refused(capsys, *arguments):
 
 def test_a_folder_of_photos_becomes_a_checkpoint(photos, tmp_path, capsys):
     out = tmp_path / "new" / "model.pt"
-    assert train(photos, "--out", out, *SMALL, "--epochs", "2") == 0
+    assert train(photos, "--out", out, *SMALL, "--epochs", "1") == 0
     checkpoint = checkpoints.load(out)
     assert checkpoint.labels == CLASSES
     assert checkpoint.input.mean == (0.5, 0.5, 0.5)
@@ -112,14 +116,61 @@ def test_class_sets_that_differ(photos, tmp_path, capsys):
     assert "same classes, got blobs, clouds in one only" in line
 
 
+@pytest.mark.parametrize(
+    # Of 30, 20 and 10 images: top-1 of (10, 10, 10) is no better than naming the first class, but all are known.
+    ("right", "is_said"),
+    [((30, 0, 0), True), ((0, 0, 9), True), ((10, 10, 10), False), ((30, 1, 0), True), ((28, 20, 10), False)],
+)
+def test_a_network_that_tells_no_classes_apart_is_said_to(right, is_said, capsys):
+    images = (30, 20, 10)
+    classes = {name: ClassScore(*pair, "") for name, pair in zip(CLASSES, zip(right, images, strict=True), strict=True)}
+    labels = SimpleNamespace(labels=CLASSES)
+    _summary(Result(labels, [Epoch(1.0, 0.5, 0.5, 60, 1.0)], 1.0, classes=classes), Path("m.pt"))
+    assert ("cannot tell this network from chance" in " ".join(capsys.readouterr().err.split())) == is_said
+
+
+def test_random_or_narrowed_blocks_are_not_frozen(photos, tmp_path, capsys):
+    """Of the recipe for transfer, unless the weights fill them."""
+
+    def frozen(out, *more):
+        assert train(photos, "--out", tmp_path / out, *SMALL, "--epochs", "1", *more) == 0
+        said = "No block is frozen" in capsys.readouterr().err
+        return json.loads((tmp_path / out).with_suffix(".run.json").read_text())["options"]["freeze"], said
+
+    assert frozen("first.pt", "--recipe", "transfer") == (0, False)
+    assert frozen("same.pt", "--weights", tmp_path / "first.pt") == (7, False)
+    assert frozen("narrow.pt", "--weights", tmp_path / "first.pt", "--width", "0.2") == (0, True)
+    assert frozen("asked.pt", "--weights", tmp_path / "first.pt", "--width", "0.2", "--freeze", "2") == (2, False)
+
+
 def test_unreadable_images_are_skipped_counted_and_listed(tmp_path, capsys):
     folder = write_folder(tmp_path / "photos", per_class=8, seed=2)
     (folder / "blobs" / "000.png").write_bytes(b"")
     (folder / "stripes" / "001.png").write_bytes(b"GIF89a, but not really")
     assert train(folder, "--out", tmp_path / "m.pt", *SMALL, "--epochs", "1") == 0
     stderr = capsys.readouterr().err
-    assert "2 images could not be read" in stderr
+    assert "2 images left out that could not be read" in stderr
     assert "000.png must be an image, got 0 bytes" in stderr
+
+
+def test_names_that_are_no_text(tmp_path):
+    """Linux allows any bytes in names; a process of its own, for pytest's streams do not take them."""
+    folder = write_folder(tmp_path / "photos", per_class=8, seed=2)
+    odd = os.fsdecode(b"caf\xe9.jpg")
+    (folder / "blobs" / odd).write_bytes(b"no image")
+    words = [sys.executable, "-m", "edgekit.cli", "train", str(folder), *SMALL, "--epochs", "1", "--out"]
+    subprocess.run([*words, str(tmp_path / "m.pt")], check=True, capture_output=True)
+    (line,) = json.loads((tmp_path / "m.run.json").read_text(encoding="utf-8"))["data"]["skipped"]
+    assert odd in line
+    (folder / "blobs").rename(folder / os.fsdecode(b"str\xe9"))
+    done = subprocess.run([*words, str(tmp_path / "n.pt")], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "Error: A class name must be UTF-8, got 'str\\udce9'. Rename its folder.\n"
+
+
+def test_the_run_says_how_it_differs_from_its_recipe(photos, tmp_path, capsys):
+    assert train(photos, "--out", tmp_path / "m.pt", *SMALL, "--epochs", "1", "--ema", "0.9", "--mixup", "0.2") == 0
+    assert "Recipe: scratch, stem-stride 1, batch 24, ema 0.9, mixup 0.2\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kinds", [CLASSES, ("blobs",)])
@@ -144,6 +195,7 @@ def test_nothing_readable_is_an_error(tmp_path, capsys, kinds):
         (["--val-fraction", "1.5"], "--val-fraction must be between 0 and 1"),
         (["--weights", "imagenet", "--width", "0.5"], "mobilenet_v2 at width 1.0, got mobilenet_v2 at 0.5"),
         (["--resume"], "--resume must find"),
+        (["--randaugment", "16"], "--randaugment must be in [0, 15]"),
         (["--lr", "1e30", "--head-lr", "1e30", "--epochs", "2"], "The loss must stay finite"),
     ],
 )
@@ -176,7 +228,7 @@ def test_a_full_disk_is_one_line_and_nothing_is_left(photos, tmp_path, capsys, m
 
 
 def test_the_banner_names_ten_classes_and_counts_the_rest():
-    assert _first_of(tuple("abcdefghijkl"), 10) == "a, b, c, d, e, f, g, h, i, j and 2 more"
+    assert first_of(tuple("abcdefghijkl"), 10) == "a, b, c, d, e, f, g, h, i, j and 2 more"
 
 
 @pytest.mark.parametrize(

@@ -83,10 +83,10 @@ def test_weights_of_other_classes_are_taken_but_for_the_classifier(tmp_path):
 
 def test_weights_of_a_wider_network_are_narrowed(tmp_path):
     _, said, changed = fitting(write(tmp_path / "a.pt", width=0.5))
-    assert "narrowed from width 0.5 (smaller steps" in said
+    assert "strongest channels of width 0.5 (smaller steps" in said
     assert len(changed) > 200
     _, said, _ = fitting(write(tmp_path / "b.pt", width=0.3))
-    assert "narrowed from width 0.3" in said
+    assert "strongest channels of width 0.3" in said
     assert "smaller steps" not in said
 
 

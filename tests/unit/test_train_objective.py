@@ -20,7 +20,7 @@ from edgekit.models import create
 from edgekit.train import checkpoint as checkpoints
 from edgekit.train import loop
 from edgekit.train.augment import NONE, Augmentation, augment
-from edgekit.train.data import PixelSet, for_evaluation
+from edgekit.train.data import PixelSet, for_evaluation, for_training
 from edgekit.train.evaluate import predict
 from edgekit.train.feed import PixelFeed, seed_of
 from edgekit.train.loop import train
@@ -28,7 +28,7 @@ from edgekit.train.mixing import mix, soft_targets
 from edgekit.train.objective import folded, load_teacher, loss_of, range_penalty
 from edgekit.train.options import Options
 from edgekit.train.quantization_aware import keep_statistics, make_aware, round_activation, round_weight
-from edgekit.train.run import frozen_blocks
+from edgekit.train.run import frozen_blocks, move_average, start
 from edgekit.train.world import World
 
 TINY = Options(width=0.25, size=32, stem_stride=1, epochs=2, batch=30, lr=5e-3, head_lr=5e-3)
@@ -223,6 +223,20 @@ def test_activations_are_rounded_to_256_codes_and_zero_is_one_of_them():
     assert round_activation(torch.zeros(1, 2, 2, 2)).abs().max() == 0
 
 
+def test_what_a_residual_adds_is_rounded_too():
+    """As TFLite does before its ADD."""
+    torch.manual_seed(0)
+    network = create("mobilenet_v2", classes=3, width=0.25).train()
+    make_aware(network)
+    found = {}
+    for name, block in network.named_modules():
+        if getattr(block, "has_residual", False):
+            block.conv.register_forward_hook(lambda _m, _i, output, name=name: found.update({name: output}))
+    network(torch.randn(8, 3, 64, 64))
+    assert len(found) == 11  # at this width the first block has one too
+    assert all(len(output.unique()) <= 256 for output in found.values())
+
+
 def test_awareness_rounds_in_training_only_and_keeps_names_and_statistics():
     network = create("mobilenet_v2", classes=3, width=0.25, stem_stride=1)
     names, views = list(network.state_dict()), torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -241,6 +255,35 @@ def test_awareness_rounds_in_training_only_and_keeps_names_and_statistics():
     assert not torch.equal(rounded, plain)
     with torch.no_grad():
         assert torch.equal(network.eval()(views), plain)
+
+
+def test_averages_follow_their_formula_and_short_runs_forget_their_beginning():
+    """m ← d m + (1 − d) v with d = min(decay, (1 + n) / (10 + n)), in float64 beside it."""
+    mean, counter, expected = torch.zeros(1), torch.zeros(1, dtype=torch.int64), 0.0
+    for n in range(1, 401):
+        value = float(np.sin(n)) + 5.0
+        move_average(0.999, torch.tensor(n), [mean], [torch.tensor([value])], None)
+        move_average(0.999, torch.tensor(n), [counter], [torch.tensor([n])], None)
+        decay = min(0.999, (1 + n) / (10 + n))
+        expected = decay * expected + (1 - decay) * value
+    assert float(mean) == pytest.approx(expected, rel=1e-5)
+    # With 0.999 from the first step two thirds of the zero would be left.
+    assert expected > 4.9
+    assert int(counter) == 400
+
+
+def test_a_run_averages_so(images):
+    run = start(replace(TINY, ema=0.999), PixelFeed(for_training(images, TINY.spec, progress=False)), None)
+    expected = None
+    for n in range(5):
+        with torch.no_grad():
+            for parameter in run.network.parameters():
+                parameter.fill_(float(n))
+        run.average.update_parameters(run.network)
+        decay = min(0.999, (1 + n) / (10 + n))
+        expected = 0.0 if n == 0 else decay * expected + (1 - decay) * n
+    for parameter in run.judged.parameters():
+        torch.testing.assert_close(parameter, torch.full_like(parameter, expected))
 
 
 def test_a_run_with_everything_on_is_repeatable_and_goes_on(images, tmp_path, monkeypatch):

@@ -7,17 +7,23 @@ import numpy as np
 import pytest
 import torch
 
-from edgekit.errors import InputError
+from edgekit.cli import run
+from edgekit.errors import InputError, MissingError
 from edgekit.images import labelled_folder
 from edgekit.train import checkpoint as checkpoints
 from edgekit.train import loop
+from edgekit.train.allocator import enough_memory
+from edgekit.train.data import for_evaluation
 from edgekit.train.evaluate import ClassScore
+from edgekit.train.feed import PixelFeed
 from edgekit.train.find_rate import find_rate
 from edgekit.train.log import Log
 from edgekit.train.loop import train
 from edgekit.train.options import Options
-from edgekit.train.resume import last_path
-from edgekit.train.world import World
+from edgekit.train.resume import Partial, last_path
+from edgekit.train.run import start
+from edgekit.train.tally import Tally
+from edgekit.train.world import World, choose_device
 
 TINY = Options(width=0.25, size=32, stem_stride=1, epochs=3, batch=30, lr=5e-3, head_lr=5e-3, dropout=0.2)
 
@@ -72,8 +78,22 @@ def test_a_loss_that_is_not_finite_leaves_the_last_good_epoch(images, tmp_path, 
 def test_too_little_memory_names_a_batch(images, monkeypatch):
     """A real allocation that no machine has room for."""
     monkeypatch.setattr(loop, "one_step", lambda *_: torch.empty(2**62, dtype=torch.uint8))
-    with pytest.raises(InputError, match=r"A step with 30 images must fit into memory, got: .*\. Use --batch 15, or"):
+    said = r"A step with 30 images must fit into memory, got: [a-z' :]+ \d+ bytes\. Use --batch 15, or"
+    with pytest.raises(InputError, match=said):
         train(TINY, images)
+
+
+@pytest.mark.parametrize(("processes", "said"), [(1, "--batch 8,"), (4, "--batch 8,"), (8, "smaller network,")])
+def test_the_batch_that_is_proposed_counts_all_processes(processes, said):
+    with pytest.raises(InputError, match=said), enough_memory(16, processes):
+        raise MemoryError
+
+
+def test_too_small_a_batch_for_its_processes_is_refused(images):
+    feed = PixelFeed(for_evaluation(images, TINY.spec))
+    with pytest.raises(InputError, match="two images for each of 16 processes, got 30"):
+        start(TINY, feed, None, world=World(size=16))
+    assert start(TINY, feed, None, world=World(size=15)).batch == 30
 
 
 def test_tensorboard_reads_what_each_epoch_gave(images, tmp_path):
@@ -86,6 +106,39 @@ def test_tensorboard_reads_what_each_epoch_gave(images, tmp_path):
         written = [(event.step, event.value) for event in events.Scalars(name)]
         expected = [(number, getattr(epoch, of)) for number, epoch in enumerate(result.epochs, 1)]
         assert written == [(step, pytest.approx(value, rel=1e-6)) for step, value in expected]
+
+
+def test_the_rate_finder_refuses_weights_that_are_no_numbers(images, tmp_path):
+    train(replace(TINY, epochs=1), images, out=tmp_path / "m.pt")
+    kept = checkpoints.load(tmp_path / "m.pt")
+    state = {
+        name: torch.full_like(value, float("nan")) if value.is_floating_point() else value
+        for name, value in kept.state.items()
+    }
+    checkpoints.save(tmp_path / "nan.pt", replace(kept, state=state))
+    with pytest.raises(InputError, match="The loss must be finite at the lowest rate"):
+        find_rate(replace(TINY, weights=str(tmp_path / "nan.pt")), images, None, World())
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(MissingError, match=r"a GPU of its own, got 1 for 2 or more\. Use --nproc-per-node 1"):
+        choose_device("auto", 1)
+
+
+def test_the_bar_of_a_run_that_goes_on_counts_what_its_sums_count():
+    """The first process takes over the sums of all: 288 of 320 are 90 %, not 180 % of its half."""
+    assert Tally(Partial(10, 320, 288, 100.0, 1.0), 2).texts()["accuracy"] == "accuracy 90.0 %"
+
+
+def test_a_dry_run_without_memory_proposes_a_batch(photos, monkeypatch, capsys):
+    def too_large(*_arguments):
+        raise torch.OutOfMemoryError("no more")
+
+    monkeypatch.setattr("edgekit.train.dry_run.images_per_second", too_large)
+    assert run(["train", str(photos), "--dry-run", "--weights", "none", "--size", "32", "--batch", "24"]) == 2
+    assert "A step with 24 images must fit into memory" in capsys.readouterr().err
 
 
 def test_the_rate_finder_proposes_a_rate_that_trains(images, tmp_path, capsys):

@@ -91,6 +91,13 @@ def test_the_oldest_is_forgotten(images, cache, monkeypatch):
     assert kept == {64, 96} or kept == {32, 96}
 
 
+def test_sets_of_one_run_do_not_push_each_other_out(images, cache, monkeypatch):
+    monkeypatch.setattr(pixel_cache, "MOST_BYTES", 1)
+    for size in (32, 64):
+        pixel_cache.prepare(images, replace(SPEC, height=size, width=size), False)
+    assert len(list(cache.iterdir())) == 2
+
+
 def test_a_disk_without_room_is_told_before_anything_is_read(images, monkeypatch):
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr(pixel_cache.shutil, "disk_usage", lambda folder: usage)

@@ -9,6 +9,7 @@ import time
 
 import psutil
 import pytest
+import torch
 from support.photos import write_folder
 
 from edgekit.train import checkpoint as checkpoints
@@ -88,6 +89,44 @@ def test_a_killed_process_ends_the_run_and_it_goes_on(folder, tmp_path):
     assert f"Going on after epoch {done} of 40" in err
     assert out.exists() and not last.exists()
     assert len(json.loads((tmp_path / "model.run.json").read_text())["epochs"]) == 40
+
+
+def test_all_processes_end_with_the_same_weights(folder, tmp_path):
+    """As they do only if gradients are shared: each has seen other images."""
+    script = tmp_path / "ranks.py"
+    script.write_text(f"""
+import hashlib
+from pathlib import Path
+from edgekit.train.data import open_folder
+from edgekit.train.loop import train
+from edgekit.train.options import Options
+from edgekit.train.world import join
+
+with join("cpu") as world:
+    assert world.gather([f"only {{world.rank}}", "both"]) == ("only 0", "both", "only 1")
+    options = Options(width=0.25, size=32, stem_stride=1, epochs=2, batch=24)
+    state = train(options, *open_folder(Path({str(folder)!r}), 0.2, 0), world=world).checkpoint.state
+    digest = hashlib.sha256(b"".join(value.numpy().tobytes() for value in state.values())).hexdigest()
+    Path({str(tmp_path)!r}, f"rank{{world.rank}}").write_text(digest)
+""")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
+    subprocess.run(torchrun, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=240, capture_output=True)
+    assert (tmp_path / "rank0").read_text() == (tmp_path / "rank1").read_text()
+
+
+def test_a_stopped_run_of_two_goes_on_to_the_same_bits(folder, tmp_path):
+    whole, stopped = tmp_path / "whole.pt", tmp_path / "stopped.pt"
+    finish(start(folder, whole, "--epochs", "20", "--ema", "0.9"))
+    process = start(folder, stopped, "--epochs", "20", "--ema", "0.9")
+    wait_for(tmp_path / "stopped.last.pt", process)
+    for worker in workers(process):
+        worker.send_signal(signal.SIGTERM)
+    process.communicate(timeout=120)
+    assert not stopped.exists()
+    finish(start(folder, stopped, "--epochs", "20", "--ema", "0.9", "--resume"))
+    first, second = (checkpoints.load(path).state for path in (whole, stopped))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_a_mistake_is_one_line_of_each_process(folder, tmp_path):

@@ -107,12 +107,22 @@ def test_too_few_shards_for_the_processes(numbered):
         list(replace(shards).epoch(0, 64, 0, World()))
 
 
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_validation_is_shared_out(numbered, size):
+    shards, val_set = open_shards(numbered, SPEC)
+    for whole in (replace(shards, spec=SPEC), val_set):
+        parts = [whole.share(World(rank, size)) for rank in range(size)]
+        colours = sorted(colour for part in parts for colour in part.pixels[:, 0, 0, 0].tolist())
+        assert colours == [5 * number for number in range(len(whole))]
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+        assert all((part.pixels[:, 0, 0, 0] // 5 % 3 == part.targets).all() for part in parts)
+
+
 @pytest.mark.parametrize(
     ("target", "data", "expected"),
     [
         (b"9", None, "must be an image of one of 3 classes, got class 9"),
         (b"cat", None, r"must have a class number \(.cls\), got b'cat'"),
-        (b"0", b"rubbish", "must be an image, got 7 bytes"),
     ],
 )
 def test_a_sample_that_is_not_right_is_named(numbered, tmp_path, target, data, expected):
@@ -126,8 +136,77 @@ def test_a_sample_that_is_not_right_is_named(numbered, tmp_path, target, data, e
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
     _, val_set = open_shards(tmp_path, SPEC)
-    with pytest.raises(InputError, match=rf"0\.tar: x {expected}"):
-        val_set.whole()
+    with pytest.raises(InputError, match=rf"val/0\.tar: x {expected}"):
+        val_set.share(World())
+
+
+def add(path, members):
+    with tarfile.open(path, "a") as tar:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+
+
+def test_images_that_cannot_be_read_are_left_out_and_told_once(tmp_path, capsys):
+    (tmp_path / "labels.txt").write_text("a\nb\nc\n")
+    for split in ("train", "val"):
+        write_shard(tmp_path / split / "0.tar", [np.full((32, 32, 3), 9 * n, np.uint8) for n in range(10)], [0, 1] * 5)
+        add(tmp_path / split / "0.tar", {"x.png": b"rubbish", "x.cls": b"0", "y.png": b"", "y.cls": b"1"})
+    train_set, val_set = open_shards(tmp_path, SPEC)
+    share = val_set.share(World())
+    assert share.skipped == val_set.skipped
+    assert len(share) == 10 and share.pixels[:, 0, 0, 0].tolist() == [9 * n for n in range(10)]
+    assert [line.partition(" must")[0] for line in val_set.skipped] == ["val/0.tar: x", "val/0.tar: y"]
+    pixels, _ = seen(train_set, World(), batch=4)
+    # Three steps of four, as counted: two images come a second time.
+    assert [len(part) for part in pixels] == [4, 4, 4]
+    assert {value for part in pixels for value in part} == {9 * n for n in range(10)}
+    seen(train_set, World(), batch=4, seed=2)
+    assert len(train_set.skipped) == 2
+    told = capsys.readouterr().err
+    for split in ("train", "val"):
+        assert told.count(f"Left out: {split}/0.tar: x must be an image, got 7 bytes") == 1
+
+
+def test_shards_without_an_image_end_the_run(tmp_path):
+    (tmp_path / "labels.txt").write_text("a\nb\n")
+    for split in ("train", "val"):
+        write_shard(tmp_path / split / "0.tar", [], [])
+        add(tmp_path / split / "0.tar", {f"{n}.{end}": b"1" for n in range(8) for end in ("png", "cls")})
+    train_set, val_set = open_shards(tmp_path, SPEC)
+    with pytest.raises(InputError, match="Shards must hold readable images, got none"):
+        seen(train_set, World(), batch=4)
+    options = Options(width=0.25, size=32, stem_stride=1, epochs=1, batch=4)
+    with pytest.raises(InputError, match="Validation must have images that can be read, got none"):
+        train(options, train_set, val_set)
+
+
+def test_shards_without_samples_are_refused(tmp_path):
+    (tmp_path / "labels.txt").write_text("a\nb\n")
+    write_shard(tmp_path / "train" / "0.tar", [], [])
+    add(tmp_path / "train" / "0.tar", {"000.v1.png": b"1", "000.v1.cls": b"1"})
+    with pytest.raises(InputError, match=r"must hold samples such as .*, got none in 1 tar files"):
+        open_shards(tmp_path, SPEC)
+
+
+def test_a_class_that_is_none_is_one_line_from_a_worker_too(tmp_path):
+    (tmp_path / "labels.txt").write_text("a\nb\n")
+    for split in ("train", "val"):
+        write_shard(tmp_path / split / "0.tar", [np.zeros((32, 32, 3), np.uint8)] * 4, [0, 1, 2, 0])
+    train_set, _ = open_shards(tmp_path, SPEC)
+    with pytest.raises(InputError, match=r"^train/0\.tar: 000002 must be an image of one of 2 classes, got class 2\.$"):
+        seen(train_set, World(), batch=4)
+
+
+def test_hidden_files_are_not_counted(tmp_path):
+    """As macOS's tar leaves them beside each file."""
+    (tmp_path / "labels.txt").write_text("a\nb\n")
+    for split in ("train", "val"):
+        write_shard(tmp_path / split / "0.tar", [np.zeros((32, 32, 3), np.uint8)] * 4, [0, 1, 1, 0])
+        add(tmp_path / split / "0.tar", {"._000000.cls": b"x", "._000000.png": b"x", "./000007.CLS": b"1"})
+    _, val_set = open_shards(tmp_path, SPEC)
+    assert len(val_set) == 5
 
 
 def test_what_is_missing_is_named(numbered, tmp_path, capsys):

@@ -14,7 +14,8 @@ from edgekit.train.data import for_training, open_folder
 from edgekit.train.dry_run import images_per_second
 from edgekit.train.loop import train
 from edgekit.train.options import Options
-from edgekit.train.survey import check_leaked, copies_together, leaked, survey
+from edgekit.train.survey import first_copies, leaked, refuse_leaked, survey
+from edgekit.train.world import World
 
 SMALL = ["--size", "32", "--stem-stride", "1", "--width", "0.25", "--weights", "none", "--batch", "16"]
 
@@ -40,7 +41,7 @@ def test_a_survey_counts_what_was_planted(folder):
     cv2.imwrite(str(train_folder / "stripes" / "large.png"), np.zeros((3000, 2100, 3), np.uint8))
     cv2.imwrite(str(train_folder / "stripes" / "flat.png"), np.zeros((20, 900, 3), np.uint8))
     found = survey(labelled_folder(train_folder), "Reading")
-    assert found.counts == {"blobs": 10, "gradients": 10, "stripes": 13}
+    assert found.counts == {"blobs": 9, "gradients": 10, "stripes": 13}
     assert len(found.unreadable) == 1 and "000.png" in found.unreadable[0]
     assert found.copies == 1
     assert sum(found.sizes.values()) == 32
@@ -50,13 +51,13 @@ def test_a_survey_counts_what_was_planted(folder):
 def test_images_in_both_sets_are_found_by_content(folder):
     train_set, val_set = open_folder(folder, 0.2, 0)
     assert leaked(train_set, val_set) == []
-    check_leaked(train_set, val_set)
+    refuse_leaked(leaked(train_set, val_set))
     plant_leak(folder)
     train_set, val_set = open_folder(folder, 0.2, 0)
     pairs = {(train.rpartition("/train/")[2], val.rpartition("/val/")[2]) for train, val in leaked(train_set, val_set)}
     assert pairs == {("blobs/000.png", "blobs/new.png"), ("stripes/003.png", "gradients/other.png")}
     with pytest.raises(InputError, match="got 2 that are in both"):
-        check_leaked(train_set, val_set)
+        refuse_leaked(leaked(train_set, val_set))
 
 
 def test_leakage_is_refused_unless_allowed(folder, tmp_path, capsys):
@@ -87,24 +88,47 @@ def test_a_class_of_copies_alone_is_refused(tmp_path):
     folder = write_folder(tmp_path / "photos", per_class=6, seed=3)
     for path in (folder / "blobs").iterdir():
         shutil.copy(folder / "stripes" / "000.png", path)
-    with pytest.raises(InputError, match="only copies of blobs"):
+    with pytest.raises(InputError, match=r"Class blobs must have .* images of its own to be split, got 1"):
         open_folder(folder, 0.3, 0)
 
 
-def test_a_split_without_copies_is_left_as_it_is(folder):
-    train_set, val_set = open_folder(folder, 0.2, 0)
-    assert copies_together(train_set, val_set) == (train_set, val_set)
+@pytest.mark.parametrize("seed", range(4))
+def test_a_class_with_every_picture_twice_is_split_by_its_share(tmp_path, seed):
+    folder = write_folder(tmp_path / "photos", per_class=20, seed=3)
+    for path in sorted((folder / "blobs").iterdir()):
+        shutil.copy(path, path.with_name(f"copy_{path.name}"))
+    train_set, val_set = open_folder(folder, 0.2, seed)
+    assert leaked(train_set, val_set) == []
+    assert np.bincount(val_set.targets).tolist() == [8, 4, 4]
+    assert np.bincount(train_set.targets).tolist() == [32, 16, 16]
+
+
+def test_files_that_are_no_images_by_their_suffix_are_counted(folder, capsys):
+    for name in ("a.HEIC", "b.heic", "c.txt", ".hidden.heic"):
+        (folder / "train" / "blobs" / name).write_bytes(b"x")
+    assert run(["train", str(folder), *SMALL, "--dry-run"]) == 0
+    assert "not looked at: 2 .heic, 1 .txt\n" in capsys.readouterr().err
+
+
+def test_the_same_picture_in_two_classes_is_named(folder, capsys):
+    shutil.copy(folder / "train" / "blobs" / "003.png", folder / "train" / "stripes" / "odd.png")
+    images = labelled_folder(folder / "train")
+    first = first_copies(images)
+    assert (first != np.arange(len(first))).sum() == 1
+    ((here, there),) = survey(images, "Reading").conflicts
+    assert here.endswith("blobs/003.png") and there.endswith("stripes/odd.png")
+    assert run(["train", str(folder), *SMALL, "--dry-run"]) == 0
+    assert "In two classes: " in capsys.readouterr().err
 
 
 def test_a_dry_run_says_what_there_is_and_writes_nothing(folder, tmp_path, capsys):
     (folder / "val" / "blobs" / "000.png").write_bytes(b"")
     for path in sorted((folder / "train" / "gradients").iterdir())[1:]:
         path.unlink()
-    out = tmp_path / "model.pt"
-    words = ["train", str(folder), "--out", str(out), *SMALL, "--dry-run"]
+    words = ["train", str(folder), *SMALL, "--dry-run"]
     assert run(words) == 0
     said = capsys.readouterr().err
-    assert "gradients" in said and "Uneven: gradients" in said
+    assert "gradients" in said and "Uneven: gradients" in said and "Few images: gradients (1)" in said
     assert "Unreadable:" in said and "got 0 bytes" in said
     assert "images/s on this machine" in said
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
@@ -112,13 +136,23 @@ def test_a_dry_run_says_what_there_is_and_writes_nothing(folder, tmp_path, capsy
     assert run(words) == 2
     assert "In both:" in capsys.readouterr().err
     assert run([*words, "--allow-leakage"]) == 0
+    # It is asked for the output's sake only where there is one.
+    assert run([*words, "--out", str(tmp_path / "model.tflite")]) == 2
+    assert run(["train", str(folder), *SMALL]) == 2
+    assert "Missing option '--out'" in capsys.readouterr().err
+
+
+def test_a_split_is_not_compared_again(photos, tmp_path, capsys):
+    assert run(["train", str(photos), "--out", str(tmp_path / "model.pt"), *SMALL]) == 0
+    said = capsys.readouterr().err
+    assert "Looking for copies" in said and "Comparing" not in said
 
 
 def test_the_estimate_is_that_of_a_run(photos):
     options = Options(size=32, stem_stride=1, width=0.25, batch=16, epochs=3)
     result = train(options, labelled_folder(photos))
     # The machine is shared: within a factor of four.
-    assert 0.25 < images_per_second(options, 3) / result.images_per_second < 4.0
+    assert 0.25 < images_per_second(options, 3, World()) / result.images_per_second < 4.0
 
 
 def test_names_are_made_a_fixed_number_of_times_however_many_copies_there_are():

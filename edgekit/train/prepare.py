@@ -1,0 +1,105 @@
+"""From `edgekit train`'s words to options and images, announced before any work begins."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from edgekit.errors import InputError
+from edgekit.files import sha256
+from edgekit.images import ImageSet
+from edgekit.progress import console
+from edgekit.train import checkpoint, cifar10
+from edgekit.train.data import open_folder
+from edgekit.train.options import Options
+from edgekit.train.recipes import RECIPES, for_folder, recipe_for
+from edgekit.train.shards import ShardSet, has_shards, open_shards
+from edgekit.train.weights import check_available
+from edgekit.train.world import World
+
+Images = ImageSet | ShardSet
+CIFAR10 = "cifar10"
+NAMED = 10
+# Said of a run in its first line, or by others.
+SAID = frozenset({"arch", "width", "size", "weights", "epochs", "seed", "teacher_sha256", "augmentation"})
+
+
+def prepare(
+    data_dir: Path, recipe: str | None, val_fraction: float, given: dict[str, Any], world: World
+) -> tuple[Options, Images, Images]:
+    """What to train, on what and judged by what.
+
+    Args:
+        data_dir: As the user gave it.
+        recipe: Likewise.
+        val_fraction: Likewise.
+        given: All other options that the user has set.
+        world: The processes.
+
+    Raises:
+        InputError: Options, folders or files that cannot be used.
+    """
+    given = dict(given)
+    if "weights" not in given and recipe in (None, "transfer", "distill"):
+        has_weights = (given["arch"], given["width"]) == ("mobilenet_v2", 1.0)
+        given["weights"] = "imagenet" if has_weights else "none"
+    for name in ("teacher", "weights"):
+        _check_is_file(name, given.get(name))
+    if "teacher" in given:
+        given["teacher_sha256"] = sha256(given["teacher"])
+    # Once before the folder is read, for its errors; once more with the number of images.
+    first = for_folder(1, recipe, **given)
+    if first.weights == "imagenet":
+        check_available(first.architecture)
+    elif first.freeze and "freeze" not in given and not _fills(first):
+        console.print("No block is frozen: the weights do not fill this network.")
+        given["freeze"] = 0
+    train_set: Images
+    val_set: Images
+    with world.one_after_another():
+        if str(data_dir) == CIFAR10:
+            train_set, val_set = cifar10.load()
+        elif has_shards(data_dir):
+            train_set, val_set = open_shards(data_dir, first.spec)
+        else:
+            train_set, val_set = open_folder(data_dir, val_fraction, given["seed"])
+    options = for_folder(len(train_set.names), recipe, **given)
+    _announce(options, recipe or recipe_for(**given), train_set, val_set, world)
+    return options, train_set, val_set
+
+
+def _announce(options: Options, recipe: str, train_set: Images, val_set: Images, world: World) -> None:
+    console.print(
+        f"{len(train_set.names)} images to train, {len(val_set.names)} to validate, {len(train_set.labels)} classes; "
+        f"{options.arch} {options.width:g} at {options.size}×{options.size} from {options.weights}, "
+        f"{options.epochs} epoch{'s'[: options.epochs - 1]} on {world.size} × {world.device.type}",
+        markup=False,
+        soft_wrap=True,
+    )
+    console.print(f"Recipe: {', '.join([recipe, *changes(options, RECIPES[recipe])])}", markup=False, soft_wrap=True)
+    console.print(f"Classes: {first_of(train_set.labels, NAMED)}", markup=False, highlight=False, soft_wrap=True)
+
+
+def changes(options: Options, base: Options) -> list[str]:
+    """Such as "ema 0.999": all that differs from a recipe, but what is SAID anyway."""
+    ours, theirs = ({**asdict(each), **asdict(each.augmentation)} for each in (options, base))
+    names = [name for name in ours if name not in SAID and ours[name] != theirs[name]]
+    return [f"{name.replace('_', '-')} {ours[name]}" for name in names]
+
+
+def first_of(names: tuple[str, ...], count: int) -> str:
+    """Some of them, and how many more there are."""
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(names[:count]) + more
+
+
+def _fills(options: Options) -> bool:
+    """Whether the weights are of the same architecture and width: what is narrowed, or random, must learn."""
+    return checkpoint.load(options.weights).architecture == options.architecture
+
+
+def _check_is_file(name: str, value: str | None) -> None:
+    if value is not None and not (name == "weights" and value in ("imagenet", "none")) and not Path(value).is_file():
+        words = "imagenet, none or a checkpoint" if name == "weights" else "a checkpoint"
+        raise InputError(f"--{name} must be {words}, got {value!r}, and there is no such file.")
