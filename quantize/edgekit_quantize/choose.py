@@ -16,11 +16,12 @@ from edgekit.images import ImageSet, Prepared
 from edgekit.preprocess import Image, normalize
 from edgekit.progress import tracked
 from edgekit.runtime import Network
+from edgekit.train.chance import is_like_chance
 from edgekit_quantize.blame import blame
 from edgekit_quantize.candidate import Candidate, FloatModel, make_candidate
 from edgekit_quantize.inference import PixelNetwork
 from edgekit_quantize.recipe import Recipe
-from edgekit_quantize.report.gate import Outcome, judge_drop
+from edgekit_quantize.report.gate import Gate, Outcome, judge_drop
 from edgekit_quantize.report.labels import targets_by_name
 from edgekit_quantize.report.statistics import Estimate, paired_counts, paired_drop
 
@@ -51,6 +52,7 @@ class Attempt:
         drop: Top-1 lost on the labelled images, in points; None without any.
         images: How many labelled images that was measured on.
         note: Why it was passed over, or what the labels say.
+        gate: The drop held against the limit; None without labelled images.
     """
 
     recipe: Recipe
@@ -58,6 +60,7 @@ class Attempt:
     drop: Estimate | None = None
     images: int = 0
     note: str = ""
+    gate: Gate | None = None
 
     def measurements(self) -> tuple[Measurement, ...]:
         """What the labelled images say, for the model card."""
@@ -107,7 +110,8 @@ def choose(
             highest SQNR of the logits on images that no recipe has seen.
 
     Raises:
-        GateError: No recipe keeps the limit; the layers that cost most are named.
+        GateError: No recipe keeps the limit, and the layers that cost most are named; or the float network is like
+            chance.
         InputError: As `make_candidate`; or the labelled images do not belong to the model.
     """
     deadline = time.perf_counter() + budget
@@ -122,10 +126,10 @@ def choose(
         if limit is None or judged is None:
             attempts.append(Attempt(recipe, candidate))
             continue
-        drop, outcome = judged(candidate)
-        note = f"gate {limit.max_drop:g}: {outcome}, n = {judged.images}"
-        attempts.append(Attempt(recipe, candidate, drop, judged.images, note))
-        if outcome is Outcome.PASSED:
+        drop, gate = judged(candidate)
+        note = f"gate {limit.max_drop:g}: {gate.outcome}, n = {judged.images}"
+        attempts.append(Attempt(recipe, candidate, drop, judged.images, note, gate))
+        if gate.outcome is Outcome.PASSED:
             return Choice(candidate, tuple(attempts), judged.seen)
     best = max((a.candidate for a in attempts if a.candidate is not None), key=lambda c: c.check.sqnr_db)
     if limit is not None:
@@ -150,21 +154,36 @@ class _Judge:
             model.flatbuffer, "float", lambda pixels: seen.append(_digest(pixels) in calibration)
         )
         self.seen, self.images = sum(seen), len(seen)
+        self._check_better_than_chance()
 
-    def __call__(self, candidate: Candidate) -> tuple[Estimate, Outcome]:
+    def __call__(self, candidate: Candidate) -> tuple[Estimate, Gate]:
         """Drop in points with its interval, and what it means for the limit."""
         right = self._right(candidate.flatbuffer, candidate.recipe.name)
         counts = paired_counts(self._float_right, right)
-        return paired_drop(counts), judge_drop(counts, self._limit.max_drop).outcome
+        return paired_drop(counts), judge_drop(counts, self._limit.max_drop)
+
+    def _check_better_than_chance(self) -> None:
+        targets = self._targets[self._readable]
+        correct, images = (
+            np.bincount(labels, minlength=1).tolist() for labels in (targets[self._float_right], targets)
+        )
+        if is_like_chance(correct + [0] * (len(images) - len(correct)), images):
+            raise GateError(
+                "The float network must be better than chance on --evaluation for --max-drop to mean anything, got "
+                f"{int(self._float_right.sum())} of {self.images} images right.",
+                "Check the class names and their order, --mean and --std, and the training; or give more images.",
+            )
 
     def _right(self, flatbuffer: bytes, name: str, look: Callable[[Image], None] = lambda _: None) -> NDArray[np.bool_]:
         """Which images are answered right; each is shown to `look` as well."""
         network = PixelNetwork(Network(flatbuffer, self._threads), self._spec)
         prepared = tracked(f"judge {name}", Prepared(self._limit.images, self._spec), len(self._targets))
-        right = []
+        right, readable = [], []
         for index, pixels in prepared:
             right.append(network.logits(pixels).argmax() == self._targets[index])
+            readable.append(index)
             look(pixels)
+        self._readable = readable
         return np.asarray(right)
 
 
@@ -190,6 +209,10 @@ def _too_much_lost(model: FloatModel, attempts: Sequence[Attempt], best: Candida
     )
     passed_over = "".join(f"; {a.recipe.name} {a.note}" for a in attempts if a.candidate is None)
     message = f"The top-1 drop must be at most {limit.max_drop:g} points for certain, got {drops}{passed_over}."
+    if too_few := [a for a in attempts if a.drop and a.gate and a.drop.value <= limit.max_drop]:
+        needed = min((a.gate.images_needed for a in too_few if a.gate and a.gate.images_needed), default=None)
+        wanted = f"about {needed:,}" if needed else "more"
+        return GateError(message, f"{too_few[0].images} images are too few to decide: give {wanted} in --evaluation.")
     optimized = best.optimized
     sample = normalize(model.images.verification[:_BLAME_IMAGES], model.source.input)
     worst = [] if optimized is None else blame(optimized.float_model, optimized.plan, sample)

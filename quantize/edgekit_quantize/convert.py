@@ -26,7 +26,7 @@ from edgekit_quantize.recipe import Format, Recipe
 from edgekit_quantize.seal import seal
 from edgekit_quantize.source import ForeignOptions, Source, open_source
 from edgekit_quantize.tflite import convert_onnx, tflite_logits
-from edgekit_quantize.verify import Check, Comparison, compare_floats
+from edgekit_quantize.verify import Check, Comparison, compare_floats, is_one_answer
 
 
 @dataclass(frozen=True)
@@ -163,6 +163,12 @@ def _measurements(model: FloatModel, choice: Choice, proof: Proof | None) -> tup
 def _warnings(model: FloatModel, choice: Choice, proof: Proof | None) -> Iterator[str]:
     yield from choice.candidate.notes
     yield from choice.candidate.check.warnings()
+    if is_one_answer(model.logits):
+        yield (
+            f"The float network calls all {len(model.logits)} images that it was checked on "
+            f"{model.source.labels[int(model.logits[0].argmax())]!r}: either calibration images of other classes are "
+            "missing or few, or it does not tell the classes apart."
+        )
     if choice.seen:
         yield (
             f"{choice.seen} of the --evaluation images are calibration images too: the drop they show is too small. "

@@ -24,7 +24,7 @@ def show(result: Conversion, out: str) -> None:
         console.print(_recipes(result))
     console.print(_stages(result, out))
     for line in result.warnings:
-        console.print(f"[yellow]{line}[/yellow]")
+        console.print(line, style="yellow", markup=False)
     if result.skipped:
         console.print(f"[yellow]{len(result.skipped)} calibration images skipped:[/yellow]")
         for line in result.skipped[:_SKIPPED_SHOWN]:

@@ -41,9 +41,27 @@ def pack(model: Any) -> bytes:
     for index, buffer in enumerate(model.buffers):
         if index not in used:
             buffer.data = None
-    builder = flatbuffers.Builder(1 << 20)
+    builder = _SharingBuilder(1 << 20)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
+
+
+class _SharingBuilder(flatbuffers.Builder):  # type: ignore[misc]
+    """Writes equal vectors once: flatbuffers may refer to one from many places.
+
+    Most are the zero points of weights and biases: 8 bytes for each channel, and all of them 0.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self._written: dict[tuple[str, bytes], int] = {}
+
+    def CreateNumpyVector(self, x: NDArray[Any]) -> int:
+        """Where the vector is."""
+        key = (x.dtype.str, x.tobytes())
+        if key not in self._written:
+            self._written[key] = super().CreateNumpyVector(x)
+        return self._written[key]
 
 
 def set_values(model: Any, tensor: Any, values: NDArray[Any]) -> None:

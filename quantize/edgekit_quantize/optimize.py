@@ -115,7 +115,8 @@ def calibrated_ranges(float_model: bytes, calibration: Calibration, rule: RangeR
 def _equalized(float_model: bytes, twin: Twin, calibration: Calibration, strength: float) -> bytes:
     maxima = channel_maxima(twin, (torch.from_numpy(image[None]) for image in _inputs("equalize", calibration)))
     result = with_constants(float_model, equalize(twin, maxima, strength))
-    sample = torch.from_numpy(calibration.exact(calibration.pixels[:_COMPARED]))
+    # What the maxima were taken of: on other inputs a RELU6 may clip more than before.
+    sample = torch.from_numpy(calibration.rounded(calibration.pixels[:_COMPARED]))
     with torch.inference_mode():
         before, after = twin(sample), Twin(result)(sample)
     for name in twin.ends:

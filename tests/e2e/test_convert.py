@@ -92,6 +92,19 @@ def test_a_foreign_onnx_with_a_free_batch_size(tmp_path, photos, capsys):
     assert card.input.mean == (0.485, 0.456, 0.406)
 
 
+def test_a_network_with_one_answer_to_everything_is_warned_of(tmp_path, photos, capsys):
+    network = small_net()
+    with torch.no_grad():
+        network[-1].bias[2] += 100.0
+    labels = tmp_path / "names.txt"
+    labels.write_text("ash\nbeech\n[red]cedar\ndouglas fir\n")
+    path = export(network, tmp_path / "net.onnx")
+    more = ("--labels", labels, "--mean", "0.5", "--std", "0.5", "--recipe", "int8-minmax")
+    assert convert(path, photos, tmp_path / "net.tflite", *more) == 0
+    shown = " ".join(capsys.readouterr().err.split())
+    assert "images that it was checked on '[red]cedar'" in shown
+
+
 @pytest.fixture
 def onnx_file(tmp_path):
     return export(small_net(), tmp_path / "net.onnx")

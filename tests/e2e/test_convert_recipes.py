@@ -1,7 +1,10 @@
 """Recipes as a user picks them: one by name, the best of several, the first that keeps a limit."""
 
+import re
+
+import cv2
 import pytest
-from support.photos import write_folder
+from support.photos import CLASSES, tinted, write_folder
 
 from edgekit import bundle
 from edgekit.cli import run
@@ -14,6 +17,38 @@ def convert(checkpoint_file, photos, tmp_path):
     def call(*more):
         out = tmp_path / "m.tflite"
         return run(["convert", str(checkpoint_file), "--calibration", str(photos), "--out", str(out), *more]), out
+
+    return call
+
+
+def tint(folder):
+    """Colour the images by their classes, which a little training tells apart."""
+    for path in folder.rglob("*.png"):
+        rgb = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+        cv2.imwrite(str(path), cv2.cvtColor(tinted(rgb, CLASSES.index(path.parent.name)), cv2.COLOR_RGB2BGR))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A checkpoint that is better than chance, and the 120 photos that it has learned."""
+    folder = tmp_path_factory.mktemp("trained")
+    photos = tint(write_folder(folder / "photos", per_class=40, seed=4))
+    words = ["train", photos, "--out", folder / "t.pt", "--weights", "none", "--width", "0.25", "--size", "32"]
+    words += ["--epochs", "8", "--batch", "16", "--seed", "1"]
+    assert run([str(word) for word in words]) == 0
+    return folder / "t.pt", photos
+
+
+@pytest.fixture
+def convert_trained(trained, tmp_path):
+    """As `convert`, with the recipe int8-minmax and a limit."""
+    source, photos = trained
+
+    def call(limit, evaluation, recipe="int8-minmax"):
+        out = tmp_path / "m.tflite"
+        words = ["convert", source, "--calibration", photos, "--out", out, "--recipe", recipe]
+        return run([str(word) for word in [*words, "--max-drop", limit, "--evaluation", evaluation]]), out
 
     return call
 
@@ -70,33 +105,47 @@ def test_auto_without_time_takes_the_first_recipe(convert, capsys):
     assert "passed over" in capsys.readouterr().err
 
 
-def test_the_first_recipe_that_keeps_the_limit_is_taken(convert, photos, capsys):
-    code, out = convert("--recipe", "auto", "--max-drop", "100", "--evaluation", str(photos))
+def test_the_first_recipe_that_keeps_the_limit_is_taken(convert_trained, trained, capsys):
+    code, out = convert_trained(100, trained[1], "auto")
     assert code == 0
     assert bundle.read(out).card.provenance.recipe == "int8-minmax"
     told = " ".join(capsys.readouterr().err.split())
     # The table's cells may be broken into lines.
     assert all(word in told for word in ("Recipes tried", "gate", "passed,", "120"))
-    # The fixture calibrates on the very same photos.
+    # It calibrates on the very same photos.
     assert "evaluation images are calibration images too" in told
 
 
-def test_evaluation_on_other_images_is_not_complained_about(convert, tmp_path, capsys):
-    others = write_folder(tmp_path / "others", per_class=10, seed=8)
-    code, out = convert("--recipe", "int8-minmax", "--max-drop", "100", "--evaluation", str(others))
+def test_evaluation_on_other_images_is_not_complained_about(convert_trained, tmp_path, capsys):
+    code, out = convert_trained(100, tint(write_folder(tmp_path / "others", per_class=10, seed=8)))
     assert code == 0
     (drop,) = (m for m in bundle.read(out).card.measurements if m.name.startswith("top-1 drop"))
     assert (drop.unit, drop.images) == ("points", 30)
     assert "calibration images too" not in " ".join(capsys.readouterr().err.split())
 
 
-def test_no_recipe_keeps_the_limit(convert, photos, capsys):
-    code, out = convert("--recipe", "int8-minmax", "--max-drop", "-90", "--evaluation", str(photos))
+def test_no_recipe_keeps_the_limit(convert_trained, trained, capsys):
+    code, out = convert_trained(-90, trained[1])
     told = " ".join(capsys.readouterr().err.split())
     assert code == 1
     assert not out.exists()
     assert "must be at most -90 points for certain, got int8-minmax" in told
     assert "Most of the error of int8-minmax comes from" in told
+
+
+def test_a_float_network_like_chance_is_no_measure(convert, photos, capsys):
+    code, out = convert("--recipe", "int8-minmax", "--max-drop", "100", "--evaluation", str(photos))
+    assert code == 1 and not out.exists()
+    told = " ".join(capsys.readouterr().err.split())
+    assert re.search(r"must be better than chance on --evaluation.*got \d+ of 120 images right", told)
+
+
+def test_too_few_images_are_not_blamed_on_layers(convert_trained, tmp_path, capsys):
+    code, out = convert_trained(5, tint(write_folder(tmp_path / "others", per_class=10, seed=8)))
+    told = " ".join(capsys.readouterr().err.split())
+    assert code == 1 and not out.exists()
+    assert re.search(r"30 images are too few to decide: give about [\d,]+ in --evaluation", told)
+    assert "Most of the error" not in told
 
 
 @pytest.mark.parametrize("option", [("--max-drop", "1"), ("--evaluation", "photos")])

@@ -9,7 +9,7 @@ from support import foreign_networks
 from support.photos import CLASSES, picture
 from torch import nn
 
-from edgekit.card import InputSpec
+from edgekit.card import InputSpec, Quantization
 from edgekit.preprocess import normalize, quantization_table, to_int8
 from edgekit.quant import dequantize, sqnr_db
 from edgekit.runtime import Network
@@ -109,6 +109,17 @@ def test_a_channel_that_calibration_saw_quiet_may_still_be_loud(float_model, cal
         ratio = after[before != 0] / before[before != 0]
         assert ratio.max() <= 2.0 + 1e-6
     assert any((scaled[layer.bias] > 1.5 * twin.constants[layer.bias].numpy()).any() for layer in clipped)
+
+
+def test_equalization_is_checked_on_what_it_was_made_from(float_model, calibration):
+    """An input so coarse that every picture is grey: the pictures themselves are louder than all that was seen."""
+    coarse = replace(calibration, spec=replace(SPEC, quantization=Quantization(8.0, 0)))
+    images = coarse.rounded(coarse.pixels[:8])
+    assert not images.any()
+    result = optimize(float_model, coarse, replace(load_recipe("int8"), tuning=None)).float_model
+    assert result != float_model
+    before, after = (tflite_logits(model, images, 1) for model in (float_model, result))
+    np.testing.assert_allclose(after, before, atol=FLOAT_ATOL, rtol=0)
 
 
 def test_no_equalization_changes_nothing(float_model, calibration):

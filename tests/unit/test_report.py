@@ -97,7 +97,7 @@ def test_a_class_that_collapses_is_found_and_the_gate_fails():
     document = report.document
     assert [row.label for row in document.classes if row.direction is not Direction.SAME] == ["green"]
     assert document.outcome is Outcome.FAILED
-    with pytest.raises(GateError, match=r"at most 0.5 points, got 3\d"):
+    with pytest.raises(GateError, match=r"at most 0.5 points for certain, got 3\d"):
         report.check_gate()
     assert len(report.pictures) == len(document.flips) == 24
     assert all(flip.truth == "green" and flip.is_lost for flip in document.flips)

@@ -145,7 +145,8 @@ def test_undecided_says_how_many_images_would_do():
     report = samples.make_report(samples.make_comparison(200, noise=0.1), Limits(max_drop=0.6))
     gate = report.document.gates[0]
     assert gate.outcome is Outcome.UNDECIDED
-    assert f"About {gate.images_needed:,} images would decide" in " ".join(verdict.sentences(report.document))
+    text = " ".join(verdict.sentences(report.document))
+    assert f"About {gate.images_needed:,} images like these would decide" in text
     with pytest.raises(GateError, match=rf"too few to decide: take about {gate.images_needed:,}"):
         report.check_gate()
 
@@ -158,6 +159,31 @@ def test_ten_images_are_said_to_tell_nothing():
     assert "next to nothing" not in " ".join(
         verdict.sentences(samples.make_report(samples.make_comparison(5000)).document)
     )
+
+
+@pytest.mark.parametrize(("margin", "is_said"), [(-9.0, True), (3.0, False)])
+def test_a_reference_like_chance_is_said_first(margin, is_said):
+    document = samples.make_report(samples.make_comparison(margin=margin)).document
+    first = verdict.sentences(document)[0]
+    assert first.startswith("Float top-1 of 0.00 % cannot be told from chance on 1,000 images") == is_said
+
+
+def test_a_gate_on_a_reference_like_chance_does_not_pass():
+    good, chance = (
+        samples.make_report(samples.make_comparison(margin=margin), Limits(max_drop=99)) for margin in (3.0, -9.0)
+    )
+    assert [report.document.gates[0].outcome for report in (good, chance)] == [Outcome.PASSED] * 2
+    good.check_gate()
+    with pytest.raises(GateError, match=r"better than chance for a gate\..*check the class names"):
+        chance.check_gate()
+    assert ("failed", "float is like chance") in verdict.badges(chance.document)
+    assert ("failed", "float is like chance") not in verdict.badges(good.document)
+
+
+def test_a_gate_that_cannot_decide_says_once_that_images_are_few():
+    comparison = samples.make_comparison(10, noise=0.1)
+    text = " ".join(verdict.sentences(samples.make_report(comparison, Limits(max_drop=0.6)).document))
+    assert "too few to decide" in text and "next to nothing" not in text
 
 
 def test_the_headline_reads_as_the_issue_wants_it(full):

@@ -17,7 +17,7 @@ from edgekit.progress import console
 from edgekit_quantize.report.labels import held_out, places_by_name, some
 
 CIFAR10 = "cifar10"
-_MAPPING = "With --classes CSV (wnid,label,index) you say which class of the data is which of the model."
+_MAPPING = "With --classes CSV (wnid,label) you say which class of the data is which of the model."
 
 
 def open_images(data: str, labels: Sequence[str], classes: Path | None = None) -> ImageSet:

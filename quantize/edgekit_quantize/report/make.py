@@ -28,7 +28,7 @@ from edgekit_quantize.report.facts import DataFacts, ModelFacts, Outcomes, Pair
 from edgekit_quantize.report.gate import Gate, Measure, Outcome, judge_agreement, judge_drop
 from edgekit_quantize.report.html import render
 from edgekit_quantize.report.markdown import to_markdown
-from edgekit_quantize.report.verdict import change_line
+from edgekit_quantize.report.verdict import change_line, like_chance
 from edgekit_quantize.report.wording import interval, listed, number, too_few
 
 _TOOLS = ("torch", "onnx", "onnxruntime", "ai-edge-litert", "tflite-runtime", "numpy", "scipy", "opencv-python")
@@ -67,13 +67,15 @@ class Report:
     truth: NDArray[np.float64]
 
     def check_gate(self) -> None:
-        """Raise if a gate that was set did not pass, or if something got worse since the baseline.
+        """Raise if a gate that was set did not pass or can tell nothing, or if something is worse than in the baseline.
 
         Raises:
             GateError: It did.
         """
         open_gates = [gate for gate in self.document.gates if gate.outcome is not Outcome.PASSED]
         problems = [_problem(self.document, gate) for gate in open_gates]
+        if self.document.gates and (chance := like_chance(self.document)):
+            raise GateError(" ".join([*problems, "The float network must be better than chance for a gate."]), chance)
         if worse := self.document.regressions:
             lines = listed([change_line(change) for change in worse])
             problems.append(f"Nothing must be worse than in the baseline, got {lines}.")
@@ -196,7 +198,7 @@ def _problem(document: Document, gate: Gate) -> str:
     if gate.measure is Measure.DROP:
         drop = document.drop.points
         return (
-            f"The accuracy drop must be at most {gate.limit:g} points, got {drop.value:.2f} "
+            f"The accuracy drop must be at most {gate.limit:g} points for certain, got {drop.value:.2f} "
             f"(95 % interval {drop.low:.2f} to {drop.high:.2f})."
         )
     same = document.drop.agreement

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edgekit.train.chance import is_like_chance
 from edgekit_quantize.report.changes import Change, Direction
 from edgekit_quantize.report.document import Document
 from edgekit_quantize.report.facts import Group
@@ -26,8 +27,10 @@ def headline(document: Document) -> str:
 
 
 def badges(document: Document) -> list[tuple[str, str]]:
-    """(outcome, a few words) of each gate and of the baseline."""
+    """(outcome, a few words) of each gate, of what makes gates worthless, and of the baseline."""
     shown = [(gate.outcome.value, f"{_limit(gate)}: {_WORDS[gate.outcome]}") for gate in document.gates]
+    if shown and like_chance(document):
+        shown.append(("failed", "float is like chance"))
     if document.since is not None:
         worse = plural(len(document.regressions), "regression")
         shown.append(
@@ -45,10 +48,12 @@ def line(document: Document) -> str:
 
 def sentences(document: Document) -> list[str]:
     """Everything that belongs beside the verdict, the most important first."""
+    chance = like_chance(document)
     found = [
+        chance,
         _collapse(document),
         _suspected(document),
-        _few_images(document),
+        "" if chance else _few_images(document),
         *_gates(document),
         _baseline(document),
         _flips(document),
@@ -70,7 +75,7 @@ def gate_sentence(document: Document, gate: Gate) -> str:
     needed = f"About {gate.images_needed:,}" if gate.images_needed else "More"
     return (
         f"{too_few(document.data.images)}: the {figure} interval reaches to both sides of "
-        f"{wanted}. {needed} images would decide."
+        f"{wanted}. {needed} images like these would decide."
     )
 
 
@@ -99,10 +104,9 @@ def _gates(document: Document) -> list[str]:
 
 
 def _few_images(document: Document) -> str:
-    """Unless they show all the same that something is lost or gained, or decide a gate."""
+    """Unless they show all the same that something is lost or gained, or a gate has its own sentence."""
     drop, images = document.drop.points, document.data.images
-    is_decided = any(gate.outcome is not Outcome.UNDECIDED for gate in document.gates)
-    if _half(drop) <= MEANINGLESS or is_decided or not drop.low <= 0.0 <= drop.high:
+    if _half(drop) <= MEANINGLESS or document.gates or not drop.low <= 0.0 <= drop.high:
         return ""
     counts = document.drop.counts
     wanted = least_images(images, lambda times: _half(paired_drop(scaled(counts, times))) <= USEFUL)
@@ -130,6 +134,19 @@ def _baseline(document: Document) -> str:
 def _collapse(document: Document) -> str:
     names = [f"{title(g)} ({number(g.float_top1, 0)} → {number(g.model_top1, 0)} %)" for g in _collapsed(document)]
     return f"Collapsed: {listed(names)}." if names else ""
+
+
+def like_chance(document: Document) -> str:
+    """A sentence if the reference may as well not look at the images, else ""."""
+    images = [group.images for group in document.classes]
+    correct = [round(group.float_top1 * group.images / 100.0) for group in document.classes]
+    if not is_like_chance(correct, images):
+        return ""
+    return (
+        f"Float top-1 of {number(document.reference.top1.value)} % cannot be told from chance on "
+        f"{plural(document.data.images, 'image')}: the drop says nothing. Take more images if these are few; "
+        "else check the class names and their order, the preprocessing and the training."
+    )
 
 
 def _suspected(document: Document) -> str:
