@@ -6,25 +6,25 @@ from pathlib import Path
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
-from common import Work, main
+from common import Opened, Work, main
 
 
 def convert(work: Work, target: Path, variant: str) -> None:
     raise SystemExit("Made elsewhere.")
 
 
-def opened(work: Work, model: Path, threads: int):
+def opened(work: Work, model: Path, variant: str, threads: int) -> Opened:
     interpreter = Interpreter(str(model), num_threads=threads)
     interpreter.allocate_tensors()
     before, after = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    layout = "nchw" if before["shape"][1] == 3 else "nhwc"
 
-    def ask(image: np.ndarray) -> np.ndarray:
-        interpreter.set_tensor(before["index"], _coded(image, before))
+    def run(codes: np.ndarray) -> np.ndarray:
+        interpreter.set_tensor(before["index"], codes)
         interpreter.invoke()
-        return _real(interpreter.get_tensor(after["index"]), after)
+        return interpreter.get_tensor(after["index"])
 
-    return ask, layout
+    layout = "nchw" if before["shape"][1] == 3 else "nhwc"
+    return Opened(layout, run, lambda image: _coded(image, before), lambda codes: _real(codes, after))
 
 
 def _coded(image: np.ndarray, details: dict) -> np.ndarray:

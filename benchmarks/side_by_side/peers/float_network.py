@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from common import Work
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.insert(0, str(Path(__file__).parents[3]))
 
 
 def load(work: Work) -> torch.nn.Module:

@@ -1,6 +1,6 @@
 """Camera loops of other people beside edgekit's: the same network camera, the same network, one core each.
 
-    PYTHONPATH=tests python -m benchmarks.camera_loops
+    PYTHONPATH=tests python -m benchmarks.side_by_side.cameras
 
 A real MJPEG camera on the loopback (640×480, 30 fps) paints into every frame its number, which the loops read off the
 frame that they answer for: so the age of an answer is measured from outside, with all that lies between. Four
@@ -9,8 +9,8 @@ conditions for each loop, in a process of its own, pinned to one core, with the 
 - a light network: MobileNetV2 at 224, and a heavy one, the same at 640, which is slower than the camera;
 - the camera's connection is cut, and it is back after 3 s; the camera goes silent with the connection open for 5 s.
 
-What a loop costs is the CPU time of its process per answer, decoding included, less that of the bare network; with the
-light one, everyone in turns, in several rounds, of which medians are taken.
+What a loop costs is the CPU time of its process per answer, decoding included; and the same less that of the bare
+network, where that can be run by itself. Everyone in turns, in several rounds, of which medians are taken.
 """
 
 from __future__ import annotations
@@ -34,10 +34,12 @@ import numpy as np
 from support.streams import MjpegServer, jpeg
 
 from benchmarks import seeded_model
-from benchmarks.peers.environments import ENVIRONMENTS
-from benchmarks.peers.loops import marks
 from benchmarks.seeded_model import Made
-from benchmarks.support import RESULTS, machine, markdown, write_results
+from benchmarks.side_by_side import provenance
+from benchmarks.side_by_side.environments import ENVIRONMENTS
+from benchmarks.side_by_side.peers.loops import marks
+from benchmarks.side_by_side.routes import peers_environment
+from benchmarks.support import RESULTS, cannot, markdown, rotated, short, write_results
 from edgekit import bundle
 from edgekit.errors import EdgekitError
 from edgekit.progress import console
@@ -47,7 +49,9 @@ HERE = Path(__file__).parent / "peers" / "loops"
 FPS, LIGHT, HEAVY = 30.0, 224, 640
 # Seconds: to come up, to measure, of the faults, and until a loop is given up after one.
 START, MEASURED, CUT, SILENT, PATIENCE = 30.0, 12.0, 3.0, 5.0, 20.0
-ROUNDS = 5
+ROUNDS = {"light": 5, "heavy": 3, "cut": 1, "silent": 1}
+# Fewer answers than these tell nothing.
+LEAST = 10
 # The first is the loops', the others are the camera's.
 CORES = sorted(os.sched_getaffinity(0))
 
@@ -67,7 +71,7 @@ LOOPS = (
     Loop("plain script: float preparation, LiteRT int8", "plain"),
     Loop("TensorFlow's Raspberry Pi example, LiteRT int8", "tensorflow_example"),
     Loop("MediaPipe live stream, the int8 network", "mediapipe_live", "mediapipe", "mediapipe"),
-    Loop("OpenCV DNN sample, float ONNX", "opencv_dnn", file="onnx"),
+    Loop("OpenCV DNN sample, float ONNX", "opencv_dnn", "opencv", "onnx"),
 )
 
 
@@ -122,7 +126,12 @@ def run_loop(loop: Loop, task: dict[str, Any], folder: Path, watch: Callable[[Wa
         python = ENVIRONMENTS[loop.environment].python() if loop.environment else Path(sys.executable)
         words = [str(python), str(HERE / f"{loop.script}.py"), str(path)]
         with subprocess.Popen(
-            words, stdout=subprocess.PIPE, stderr=log, text=True, preexec_fn=lambda: os.sched_setaffinity(0, CORES[:1])
+            words,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env=peers_environment(words),
+            preexec_fn=lambda: os.sched_setaffinity(0, CORES[:1]),
         ) as process:
             watched = Watched(process)
             reader = threading.Thread(target=watched.follow, daemon=True)
@@ -141,6 +150,8 @@ def steady(watched: Watched, camera: Camera) -> dict[str, Any]:
     begun = len(watched.answers)
     watched.wait(lambda: False, MEASURED)
     answers = watched.answers[begun:]
+    if len(answers) < LEAST:
+        raise EdgekitError(f"it must give {LEAST} answers in {MEASURED:g} s, got {len(answers)}")
     ages = [1e3 * (when - camera.times[number]) for when, number, _ in answers]
     cpu = 1e3 * (answers[-1][2] - answers[0][2]) / (len(answers) - 1)
     return {
@@ -180,22 +191,26 @@ def _after(watched: Watched, begun: float, known: int) -> dict[str, Any]:
 
 
 def measure_all(folder: Path, networks: dict[int, Made]) -> dict[str, Any]:
-    """Every loop under every condition; a reason instead where it does not run."""
-    found: dict[str, Any] = {loop.title: {"light": []} for loop in LOOPS}
-    conditions = [("light", LIGHT, steady)] * ROUNDS
-    conditions += [("heavy", HEAVY, steady), ("cut", LIGHT, cut), ("silent", LIGHT, silent)]
-    for name, side, watch in conditions:
-        for loop in LOOPS:
-            row = found[loop.title]
-            if "failed" in row:
-                continue
-            console.print(f"{name}: {loop.title} …", markup=False)
-            try:
-                outcome = run_loop(loop, _task(loop, networks[side], folder), folder, watch)
-            except EdgekitError as error:
-                found[loop.title] = {"failed": " ".join(str(error).split())}
-                continue
-            row[name] = [*row["light"], outcome] if name == "light" else outcome
+    """Every loop under every condition: its rounds by the condition's name, and reasons under "failed"."""
+    found: dict[str, Any] = {loop.title: {"failed": {}} for loop in LOOPS}
+    for name, side, watch in (
+        ("light", LIGHT, steady),
+        ("heavy", HEAVY, steady),
+        ("cut", LIGHT, cut),
+        ("silent", LIGHT, silent),
+    ):
+        for number in range(ROUNDS[name]):
+            for loop in rotated(LOOPS, number, ROUNDS[name]):
+                row = found[loop.title]
+                if name in row["failed"]:
+                    continue
+                console.print(f"{name}: {loop.title} …", markup=False)
+                try:
+                    outcome = run_loop(loop, _task(loop, networks[side], folder), folder, watch)
+                except EdgekitError as error:
+                    row["failed"][name] = short(error)
+                else:
+                    row.setdefault(name, []).append(outcome)
     return found
 
 
@@ -209,31 +224,54 @@ def _task(loop: Loop, made: Made, folder: Path) -> dict[str, Any]:
     return {"model": str(files[loop.file])} | facts
 
 
+def with_medians(found: dict[str, Any]) -> dict[str, Any]:
+    """Medians of each loop's rounds under "median_light" and "median_heavy", for conditions that it did not fail in."""
+    medians: dict[str, Any] = {}
+    for title, row in found.items():
+        medians[title] = dict(row)
+        for name in ("light", "heavy"):
+            if name in row and name not in row["failed"]:
+                medians[title][f"median_{name}"] = _medians(row[name])
+    return medians
+
+
+def _medians(rounds: list[dict[str, Any]]) -> dict[str, float | None]:
+    median = {key: statistics.median(each[key] for each in rounds) for key in rounds[0] if key != "bare_ms"}
+    bare = [each["bare_ms"] for each in rounds if each["bare_ms"] is not None]
+    beside = (
+        statistics.median(each["cpu_ms"] - each["bare_ms"] for each in rounds) if len(bare) == len(rounds) else None
+    )
+    return median | {"beside_ms": beside}
+
+
 def table(found: dict[str, Any]) -> str:
-    """In Markdown."""
+    """In Markdown; after `with_medians`."""
     header = (
         "loop",
-        "beside the network, CPU ms per frame",
+        "CPU ms per answer",
+        "without the network",
+        "answers per s",
         "age of an answer p50, ms",
         "p99, ms",
-        "network slower than the camera: age p99, ms",
+        f"network slower than the camera: age p99 within {MEASURED:g} s, ms",
+        "of the last one, ms",
         f"connection cut for {CUT:g} s",
         f"silent for {SILENT:g} s",
     )
-    # One network under one runtime, so one cost: also where it cannot be run by itself.
-    int8 = [loop.title for loop in LOOPS if loop.file != "onnx"]
-    bares = [row["bare_ms"] for title in int8 for row in found.get(title, {}).get("light", []) if row["bare_ms"]]
-    bare = statistics.median(bares)
-    return markdown(header, [_line(title, row, bare if title in int8 else None) for title, row in found.items()])
+    return markdown(header, [_line(title, row) for title, row in found.items()])
 
 
-def _line(title: str, row: dict[str, Any], bare: float | None) -> tuple[str, ...]:
-    if "failed" in row:
-        return (title, f"cannot: {row['failed'][:160].replace('|', '/')}", *[""] * 5)
-    found = {key: statistics.median(light[key] or 0.0 for light in row["light"]) for key in row["light"][0]}
-    beside = found["cpu_ms"] - (found["bare_ms"] if bare is None else bare)
-    ages = (found["age_p50_ms"], found["age_p99_ms"], row["heavy"]["age_p99_ms"])
-    return (title, f"{beside:.2f}", *(f"{age:.0f}" for age in ages), _fate(row["cut"]), _fate(row["silent"]))
+def _line(title: str, row: dict[str, Any]) -> tuple[str, ...]:
+    light, heavy, failed = row.get("median_light"), row.get("median_heavy"), row["failed"]
+    if light is None:
+        return cannot(title, failed["light"], 8)
+    beside = "–" if light["beside_ms"] is None else f"{light['beside_ms']:.2f}"
+    slow = (
+        (f"{heavy['age_p99_ms']:.0f}", f"{heavy['age_last_ms']:.0f}") if heavy else (f"cannot: {failed['heavy']}", "")
+    )
+    ages = (f"{light['age_p50_ms']:.0f}", f"{light['age_p99_ms']:.0f}", *slow)
+    fates = (_fate(row[name][0]) if name in row else f"cannot: {failed[name]}" for name in ("cut", "silent"))
+    return (title, f"{light['cpu_ms']:.2f}", beside, f"{light['answers_per_second']:.1f}", *ages, *fates)
 
 
 def _fate(fault: dict[str, Any]) -> str:
@@ -245,16 +283,15 @@ def _fate(fault: dict[str, Any]) -> str:
 
 
 @click.command()
-@click.option("--out", type=click.Path(path_type=Path), default=RESULTS / "camera_loops.json")
-def main(out: Path) -> None:
-    """Measure, and write benchmarks/results/camera_loops.json and .md."""
-    facts = machine() | {"fps": FPS, "seconds": MEASURED}
+def main() -> None:
+    """Measure, and write benchmarks/results/side_by_side-cameras.json and .md."""
+    began = provenance.facts() | {"fps": FPS, "seconds": MEASURED}
     with tempfile.TemporaryDirectory(prefix="edgekit-") as scratch:
         folder = Path(scratch)
         networks = {side: seeded_model.make(folder, side) for side in (LIGHT, HEAVY)}
         os.sched_setaffinity(0, CORES[1:] or CORES)
-        found = measure_all(folder, networks)
-    write_results(out, {"machine": facts, "loops": found}, table(found))
+        found = with_medians(measure_all(folder, networks))
+    write_results(RESULTS / "side_by_side-cameras.json", began | {"loops": found}, table(found))
 
 
 if __name__ == "__main__":

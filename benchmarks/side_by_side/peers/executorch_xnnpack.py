@@ -7,7 +7,7 @@ from pathlib import Path
 import float_network
 import numpy as np
 import torch
-from common import Work, main
+from common import Opened, Work, main
 
 
 def convert(work: Work, target: Path, variant: str) -> None:
@@ -33,21 +33,21 @@ def convert(work: Work, target: Path, variant: str) -> None:
     target.write_bytes(program.buffer)
 
 
-def opened(work: Work, model: Path, threads: int):
+def opened(work: Work, model: Path, variant: str, threads: int) -> Opened:
+    # What XNNPACK does not take needs the operators that this registers.
+    import executorch.kernels.quantized  # noqa: F401
+    from executorch.extension.pybindings import portable_lib
     from executorch.runtime import Runtime
 
-    try:
-        from executorch.extension.pybindings import portable_lib
-
-        portable_lib._threadpool_set_num_threads(threads)
-    except (ImportError, AttributeError):
-        pass
+    portable_lib._unsafe_reset_threadpool(threads)
+    if portable_lib._threadpool_get_thread_count() != threads:
+        raise SystemExit(f"ExecuTorch's threads must be {threads}")
     method = Runtime.get().load_program(str(model)).load_method("forward")
 
-    def ask(image: np.ndarray) -> np.ndarray:
+    def run(image: np.ndarray) -> np.ndarray:
         return method.execute([torch.from_numpy(image)])[0].numpy()
 
-    return ask, "nchw"
+    return Opened("nchw", run)
 
 
 if __name__ == "__main__":

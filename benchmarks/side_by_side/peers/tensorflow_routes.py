@@ -1,4 +1,4 @@
-"""TensorFlow's ways, with the versions that edgekit pins: `onnx2tf -oiqt`, and TFLiteConverter on onnx2tf's Keras.
+"""TensorFlow's ways: `onnx2tf -oiqt`, and TFLiteConverter on onnx2tf's Keras.
 
 The sample images that onnx2tf would download are written from the calibration images instead.
 """
@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from common import Work, main
+from common import Opened, Work, main
 
 # The name under which onnx2tf looks for its sample images: float32, 0 to 1.
 SAMPLES = "calibration_image_sample_data_20x128x128x3_float32.npy"
@@ -41,30 +41,13 @@ def _onnx2tf(work: Work, target: Path, scratch: Path) -> None:
 
 
 def _converter(work: Work, target: Path, scratch: Path) -> None:
-    os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_USE_LEGACY_KERAS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    import onnx2tf
-    import tensorflow as tf
+    import keras_converter
 
     os.chdir(scratch)
-    model = onnx2tf.convert(
-        input_onnx_file_path=str(work.onnx),
-        output_folder_path="unused",
-        disable_model_save=True,
-        onnxruntime_output_memmap=False,
-        non_verbose=True,
-        verbosity="error",
-    )
-    signature = tf.TensorSpec(model.inputs[0].shape, tf.float32, name="image")
-    function = tf.function(lambda image: model(image, training=False)).get_concrete_function(signature)
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], function)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = lambda: ([image] for image in work.batches("calibration", "nhwc"))
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.inference_input_type = converter.inference_output_type = tf.int8
-    target.write_bytes(converter.convert())
+    keras_converter.convert(work.onnx, target, lambda: work.batches("calibration", "nhwc"))
 
 
-def _runs_elsewhere(work: Work, model: Path, threads: int) -> None:
+def _runs_elsewhere(work: Work, model: Path, variant: str, threads: int) -> Opened:
     raise SystemExit("LiteRT runs these files.")
 
 

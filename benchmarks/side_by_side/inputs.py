@@ -11,7 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.evaluation import read_evaluation, targets_of
+from benchmarks.side_by_side.routes import digest
 from edgekit.card import InputSpec
+from edgekit.errors import InputError
+from edgekit.files import sha256
 from edgekit.images import ImageSet, unlabelled_folder
 from edgekit.preprocess import normalize
 from edgekit.train import checkpoint as checkpoints
@@ -22,7 +25,6 @@ from edgekit_quantize.source import ForeignOptions, open_source
 
 CIFAR10 = "cifar10"
 CALIBRATION = 250
-JUDGED = 2000
 PART = 64
 
 
@@ -33,13 +35,13 @@ class Inputs:
     Attributes:
         folder: Holds net.onnx; net.pt, an edgekit checkpoint, or net.pt2, an exported PyTorch program; calibration.npy,
             evaluation.npy, input.json; and photos/, the calibration images as files.
-        spec: The network's input.
+        mark: A hash of the network and of all images.
         logits: (N, classes) float32 of the float network under ONNX Runtime, for the evaluation images.
         targets: (N,) their classes.
     """
 
     folder: Path
-    spec: InputSpec
+    mark: str
     logits: NDArray[np.float32]
     targets: NDArray[np.int64]
 
@@ -53,6 +55,9 @@ def prepare(source: str, foreign: ForeignOptions, calibration: str, evaluation: 
         calibration: Folder of images, or cifar10.
         evaluation: Folder of labelled images, or cifar10.
         folder: Where.
+
+    Raises:
+        InputError: An image is in both.
     """
     folder.mkdir(parents=True, exist_ok=True)
     opened = open_source(source, folder / "net.onnx", foreign)
@@ -62,16 +67,32 @@ def prepare(source: str, foreign: ForeignOptions, calibration: str, evaluation: 
         shutil.copyfile(source, folder / "net.pt")
     else:
         checkpoints.save(folder / "net.pt", weights.imagenet_checkpoint())
-    drawn = _calibration(calibration)
-    np.save(folder / "calibration.npy", for_evaluation(drawn, opened.input).pixels.numpy())
+    drawn, judged = _calibration(calibration), _evaluation(evaluation)
+    seen, found = for_evaluation(drawn, opened.input), for_evaluation(judged, opened.input)
+    pixels = {"calibration": seen.pixels.numpy(), "evaluation": found.pixels.numpy()}
+    check_apart(*pixels.values())
+    for name, values in pixels.items():
+        np.save(folder / f"{name}.npy", values)
     _write_photos(drawn, folder / "photos")
-    judged = _evaluation(evaluation)
-    found = for_evaluation(judged, opened.input)
-    np.save(folder / "evaluation.npy", found.pixels.numpy())
-    facts = {"mean": list(opened.input.mean), "std": list(opened.input.std)}
+    facts = {"mean": list(opened.input.mean), "std": list(opened.input.std), "crop": opened.input.crop_fraction}
     (folder / "input.json").write_text(json.dumps(facts))
     targets = found.targets.numpy() if judged.labels else targets_of(judged, opened.labels)  # type: ignore[arg-type]
-    return Inputs(folder, opened.input, _reference(folder, opened.input, found.pixels.numpy()), targets)
+    # A checkpoint's net.onnx follows from it.
+    networks = ("net.onnx", "net.pt2") if source.endswith(".onnx") else ("net.pt",)
+    hashes = [*(sha256(folder / name) for name in networks), seen.fingerprint(), found.fingerprint(), json.dumps(facts)]
+    logits = _reference(folder, opened.input, pixels["evaluation"])
+    return Inputs(folder, digest(hashes), logits, targets)
+
+
+def check_apart(calibration: NDArray[np.uint8], evaluation: NDArray[np.uint8]) -> None:
+    """A network must not be judged by images that it was calibrated with; edgekit even learns from them.
+
+    Raises:
+        InputError: One is in both.
+    """
+    known = {image.tobytes() for image in calibration}
+    if both := sum(image.tobytes() in known for image in evaluation):
+        raise InputError(f"Calibration and evaluation must have no image in common, got {both} that are in both.")
 
 
 def _calibration(name: str) -> ImageSet:
@@ -84,7 +105,7 @@ def _calibration(name: str) -> ImageSet:
 
 def _evaluation(name: str) -> ImageSet:
     if name == CIFAR10:
-        return cifar10.balanced_subset(cifar10.load()[1], JUDGED, 0)
+        return cifar10.load()[1]
     return read_evaluation(Path(name))
 
 

@@ -1,0 +1,52 @@
+"""PyTorch itself: eager, compiled, and int8 by PT2E with Inductor's quantizer for x86, compiled."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import float_network
+import numpy as np
+import torch
+from common import Opened, Work, main
+
+
+def convert(work: Work, target: Path, variant: str) -> None:
+    if variant != "int8":
+        target.write_text(variant)
+        return
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+    from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
+
+    images = [torch.from_numpy(image) for image in work.batches("calibration", "nchw")]
+    exported = torch.export.export(float_network.load(work), (images[0],))
+    quantizer = x86.X86InductorQuantizer().set_global(x86.get_default_x86_inductor_quantization_config())
+    prepared = prepare_pt2e(exported.module(), quantizer)
+    with torch.no_grad():
+        for image in images:
+            prepared(image)
+    torch.export.save(torch.export.export(convert_pt2e(prepared), (images[0],)), target)
+
+
+def opened(work: Work, model: Path, variant: str, threads: int) -> Opened:
+    torch.set_num_threads(threads)
+    if variant == "int8":
+        # Inductor puts quantized operators together only where weights are constants.
+        os.environ["TORCHINDUCTOR_FREEZING"] = "1"
+        import torchao.quantization.pt2e  # noqa: F401 - its operators
+
+        network = torch.export.load(model).module()
+    else:
+        network = float_network.load(work).to(memory_format=torch.channels_last)
+    if variant != "eager":
+        network = torch.compile(network)
+
+    def run(image: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return network(torch.from_numpy(image).contiguous(memory_format=torch.channels_last)).numpy()
+
+    return Opened("nchw", run)
+
+
+if __name__ == "__main__":
+    main(convert, opened)

@@ -1,0 +1,205 @@
+"""Where edgekit stands: for each thing that counts, its figure and the best of the others, from benchmarks/results/."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from benchmarks.side_by_side.inference import ratios
+from benchmarks.side_by_side.routes import INT8, OURS, QUICK
+from benchmarks.support import RESULTS, markdown
+
+OUR_ROUTES = (OURS, QUICK)
+CAMERA = "edgekit camera"
+FROM_PYTORCH = tuple(route.title for route in INT8 if route.is_from_pytorch)
+# Bytes and instructions are exact, times are not.
+EXACT, TIMED = 0.01, 0.05
+
+
+class Kind(StrEnum):
+    """What is compared."""
+
+    AGREEMENT = "same top-1 as float"
+    SQNR = "SQNR of the logits"
+    SIZE = "size"
+    SECONDS = "PyTorch to int8 .tflite"
+    IMAGE = "one image"
+    NETWORK = "instructions of the network"
+    FRAME = "instructions of a frame"
+    CPU = "camera loop: CPU per answer"
+    BESIDE = "camera loop: CPU per answer without the network"
+    AGE = "camera loop: age of an answer, p99"
+    SLOW_AGE = "the same with a network slower than the camera"
+
+
+class Place(StrEnum):
+    """Where edgekit is."""
+
+    FIRST = "first"
+    EQUAL = "equal"
+    BEHIND = "behind"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A line of the summary.
+
+    Attributes:
+        kind: What is compared.
+        on: On which network, with which recipe and how many threads.
+        ours: Edgekit's figure, with its unit.
+        other: The best of the others, and who it is.
+        place: Edgekit's.
+    """
+
+    kind: Kind
+    on: str
+    ours: str
+    other: str
+    place: Place
+
+
+def standings(subjects: Mapping[str, str]) -> list[Standing]:
+    """Of all that was measured.
+
+    Args:
+        subjects: Title by name of each network.
+    """
+    return [line for name, title in subjects.items() for line in _of_network(name, title)] + _cameras()
+
+
+def table(lines: list[Standing]) -> str:
+    """In Markdown."""
+    rows = [(f"{line.kind}{', ' if line.on else ''}{line.on}", line.ours, line.other, line.place) for line in lines]
+    return markdown(("", "edgekit", "best of the others", "edgekit is"), rows)
+
+
+def place(ahead: float, room: float) -> Place:
+    """Of a figure that is `ahead` of another, negative if behind, where `room` apart still counts as equal."""
+    return Place.EQUAL if abs(ahead) <= room else Place.FIRST if ahead > 0 else Place.BEHIND
+
+
+def standing(
+    kind: Kind,
+    on: str,
+    ours: float,
+    others: Mapping[str, float],
+    text: Callable[[float], str],
+    *,
+    room: float,
+    is_more_better: bool = False,
+) -> list[Standing]:
+    """A line, or none without others.
+
+    Args:
+        kind: What is compared.
+        on: On what.
+        ours: Edgekit's figure.
+        others: Theirs, by title.
+        text: How a figure is written.
+        room: How far apart figures may be that count as equal, in their own unit.
+        is_more_better: Is the largest the best one?
+    """
+    if not others:
+        return []
+    best = (max if is_more_better else min)(others, key=lambda title: others[title])
+    ahead = (ours - others[best]) * (1 if is_more_better else -1)
+    return [Standing(kind, on, text(ours), f"{text(others[best])}, {best}", place(ahead, room))]
+
+
+def _read(name: str) -> dict[str, Any]:
+    path = RESULTS / f"side_by_side-{name}.json"
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return found
+
+
+def _of_network(name: str, title: str) -> list[Standing]:
+    lines = _conversion(title, _able(_read(f"conversion-{name}").get("rows", {})))
+    for row in _read(f"inference-{name}").get("rows", []):
+        lines += _inference(title, row)
+    return lines + _cores(title, _read(f"pi_cores-{name}").get("instructions", {}))
+
+
+def _conversion(title: str, rows: dict[str, Any]) -> list[Standing]:
+    if OURS not in rows:
+        return []
+    others, size = _others(rows), rows[OURS]["bytes"]
+    lines = _agreement(title, rows[OURS], others)
+    noise = {route: row["sqnr_db"] for route, row in others.items()}
+    lines += standing(Kind.SQNR, title, rows[OURS]["sqnr_db"], noise, "{:.1f} dB".format, room=0.1, is_more_better=True)
+    bytes_ = {route: row["bytes"] for route, row in others.items()}
+    lines += standing(Kind.SIZE, title, size, bytes_, lambda value: f"{value / 1e6:.2f} MB", room=EXACT * size)
+    # In turns, and from PyTorch: else they cannot be compared.
+    seconds = {route: rows[route]["seconds"] for route in FROM_PYTORCH if "rounds" in rows.get(route, {})}
+    for route in (route for route in OUR_ROUTES if route in seconds):
+        ours, on = seconds[route], f"{route}: {title}"
+        lines += standing(Kind.SECONDS, on, ours, _others(seconds), "{:.0f} s".format, room=TIMED * ours)
+    return lines
+
+
+def _agreement(title: str, ours: dict[str, Any], others: dict[str, Any]) -> list[Standing]:
+    """Equal where the 95 % interval of the difference, on the same images, has zero in it."""
+    if not others:
+        return []
+    best = max(others, key=lambda route: others[route]["same"]["value"])
+    found = others[best]["behind_edgekit"]
+    is_equal = found["low"] <= 0.0 <= found["high"]
+    where = Place.EQUAL if is_equal else place(found["value"], 0.0)
+    mine, other = (f"{row['same']['value']:.1f} %" for row in (ours, others[best]))
+    return [Standing(Kind.AGREEMENT, title, mine, f"{other}, {best}", where)]
+
+
+def _inference(title: str, row: dict[str, Any]) -> list[Standing]:
+    """By ratios in the same rounds; equal where 1 is within their range."""
+    if OURS not in row["ms"]:
+        return []
+    medians = {route: statistics.median(ratios(row, route)) for route in _others(row["ms"])}
+    if not medians:
+        return []
+    best = min(medians, key=lambda route: medians[route])
+    found, ours = ratios(row, best), statistics.median(row["ms"][OURS])
+    where = Place.EQUAL if min(found) <= 1.0 <= max(found) else place(medians[best] - 1.0, 0.0)
+    other = f"{statistics.median(row['ms'][best]):.2f} ms, {best}"
+    return [Standing(Kind.IMAGE, f"threads: {row['threads']}, {title}", f"{ours:.2f} ms", other, where)]
+
+
+def _cores(title: str, found: dict[str, Any]) -> list[Standing]:
+    lines = []
+    for core in found.get(OURS, {}):
+        counts = _able({route: row[core] for route, row in found.items()})
+        for kind, what in ((Kind.NETWORK, "invoke"), (Kind.FRAME, "frame")):
+            figures = {route: row[what] for route, row in counts.items() if what in row}
+            if OURS in figures:
+                ours, others = figures[OURS], _others(figures)
+                text, room = (lambda value: f"{value / 1e6:.0f} M"), EXACT * figures[OURS]
+                lines += standing(kind, f"{core}: {title}", ours, others, text, room=room)
+    return lines
+
+
+def _cameras() -> list[Standing]:
+    loops = _read("cameras").get("loops", {})
+    lines = []
+    for kind, name, key, text in (
+        (Kind.CPU, "light", "cpu_ms", "{:.2f} ms"),
+        (Kind.BESIDE, "light", "beside_ms", "{:.2f} ms"),
+        (Kind.AGE, "light", "age_p99_ms", "{:.0f} ms"),
+        (Kind.SLOW_AGE, "heavy", "age_p99_ms", "{:.0f} ms"),
+    ):
+        rows = {title: row[f"median_{name}"] for title, row in loops.items() if f"median_{name}" in row}
+        figures = {title: row[key] for title, row in rows.items() if row[key] is not None}
+        if CAMERA in figures:
+            ours, others = figures[CAMERA], {title: figure for title, figure in figures.items() if title != CAMERA}
+            lines += standing(kind, "", ours, others, text.format, room=TIMED * ours)
+    return lines
+
+
+def _able(rows: Mapping[str, Any]) -> dict[str, Any]:
+    return {title: row for title, row in rows.items() if "failed" not in row}
+
+
+def _others(rows: Mapping[str, Any]) -> dict[str, Any]:
+    return {title: row for title, row in rows.items() if title not in OUR_ROUTES}
