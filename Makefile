@@ -72,7 +72,7 @@ check: .venv/.done ## Lint, types, import rules
 	$(BIN)/lint-imports
 
 bench: .venv/.done ## Edgekit beside others: benchmarks/RESULTS.md (CALIBRATION=folder EVALUATION=folder; hours; best after make test-pi)
-	PYTHONPATH=tests $(BIN)/python -m benchmarks.side_by_side_all \
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.side_by_side.everything \
 	  $(if $(CALIBRATION),--calibration "$(CALIBRATION)") $(if $(EVALUATION),--evaluation "$(EVALUATION)")
 
 bench-quantization: .venv/.done ## Measure recipes and conversion (CALIBRATION=folder EVALUATION=folder SOURCE=model.pt ARGS=--ablation)

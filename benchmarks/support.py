@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil  # type: ignore[import-untyped]
 
@@ -23,9 +23,11 @@ from edgekit.errors import EdgekitError
 from edgekit.files import write_whole
 from edgekit.runtime import available_cores
 
+_T = TypeVar("_T")
 RESULTS = Path(__file__).parent / "results"
 EDGEKIT = (sys.executable, "-m", "edgekit.cli")
 _POLL_SECONDS = 0.05
+_REASON = 160
 _TOOLS = ("torch", "onnx", "onnx2tf", "tensorflow", "ai-edge-quantizer", "ai-edge-litert", "opencv-python", "numpy")
 _MEMORY = "largest sum of the resident memory of the process and all its children, polled every 50 ms"
 
@@ -43,7 +45,14 @@ class Usage:
     peak_mb: float
 
 
-def measure(command: Sequence[str | Path], folder: Path | None = None, *, shared_once: bool = False) -> Usage:
+def measure(
+    command: Sequence[str | Path],
+    folder: Path | None = None,
+    *,
+    shared_once: bool = False,
+    environment: Mapping[str, str] | None = None,
+    limit: float | None = None,
+) -> Usage:
     """Run a command to its end and measure it.
 
     Args:
@@ -51,26 +60,42 @@ def measure(command: Sequence[str | Path], folder: Path | None = None, *, shared
         folder: Its working directory; default the present one.
         shared_once: Count memory that processes share (code of libraries, above all) once, as the machine does, and not
             once for each of them.
+        environment: Its variables; default ours.
+        limit: Seconds after which it and its children are killed; None: never.
 
     Raises:
-        EdgekitError: It failed; its last lines are quoted.
+        EdgekitError: It failed, and its last lines are quoted, or it did not end in time.
     """
     # onnx2tf looks for the console script onnxsim, which lies beside the interpreter, and goes on without it.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     words = [str(word) for word in command]
+    variables = environment if environment is not None else os.environ | {"PATH": path}
     with tempfile.TemporaryFile("w+", errors="replace") as output:
         start = time.perf_counter()
-        environment = os.environ | {"PATH": path}
-        with subprocess.Popen(words, cwd=folder, env=environment, stdout=output, stderr=output) as process:
+        with subprocess.Popen(words, cwd=folder, env=variables, stdout=output, stderr=output) as process:
             peak = _Peak(process.pid, _proportional if shared_once else _resident)
-            code = process.wait()
+            code = _end_of(process, limit)
         seconds = time.perf_counter() - start
         peak.stop()
+        if code is None:
+            raise EdgekitError(f"{' '.join(words)} must end within {limit:g} s, and was killed.")
         if code:
             output.seek(0)
             last = "\n".join(output.read().strip().splitlines()[-8:])
             raise EdgekitError(f"{' '.join(words)} must succeed, got exit code {code}:\n{last}")
     return Usage(seconds, peak.bytes / 1e6)
+
+
+def _end_of(process: subprocess.Popen[bytes], limit: float | None) -> int | None:
+    """Its exit code; None if it and its children had to be killed."""
+    try:
+        return process.wait(limit)
+    except subprocess.TimeoutExpired:
+        for child in psutil.Process(process.pid).children(recursive=True):
+            child.kill()
+        process.kill()
+        process.wait()
+        return None
 
 
 class _Peak:
@@ -112,10 +137,26 @@ def _proportional(process: psutil.Process) -> int:
         return 0
 
 
+def rotated(items: Sequence[_T], number: int, rounds: int) -> list[_T]:
+    """The order of round `number` of `rounds`: each begins with another, so that none is always behind the same one."""
+    first = number * len(items) // rounds
+    return [*items[first:], *items[:first]]
+
+
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table; all columns but the first are aligned to the right."""
     rule = ["---", *("---:" for _ in header[1:])]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [header, rule, *rows])
+
+
+def short(error: Exception) -> str:
+    """The end, where the reason is, in one line that fits into a table."""
+    return " ".join(f"{error}".replace("|", "/").split())[-_REASON:] or type(error).__name__
+
+
+def cannot(title: str, reason: str, empty: int) -> tuple[str, ...]:
+    """A row that says why there are no figures, with so many empty cells after the reason."""
+    return (title, f"cannot: {reason}", *[""] * empty)
 
 
 def machine() -> dict[str, Any]:

@@ -84,6 +84,8 @@ def _lines(result: BenchResult) -> Iterator[str]:
         yield f"{health.temperature:.1f} °C after the run"
     if health.warning:
         yield f"Slowed down now: {health.warning}. These figures are lower than the board's best; see edgekit doctor."
+    if len(result.benches) > 1:
+        yield "★ The fastest network: what edgekit camera --threads auto would take here."
     if result.sustained:
         yield _verdict(result.sustained)
     yield f"Per operator: {NO_PROFILE}."

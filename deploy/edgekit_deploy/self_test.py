@@ -86,11 +86,16 @@ def check_golden(model: Bundle, network: Network, machine: str) -> Check:
         return _broken("golden samples", error)
     wrong = sum(distance > bound for distance in worst)
     kind = "bit for bit" if bound == 0 else f"within {bound} codes"
+    expected = {sample.xnnpack for sample in samples}
     against = f"{Kernels.XNNPACK if network.kernels is Kernels.XNNPACK else Kernels.BUILTIN} expectation"
     if wrong:
         found = f"{wrong} of {len(samples)} are not {kind} as the {against}, worst off by {max(worst)} codes"
         return Check("golden samples", Verdict.BROKEN, found, "Copy the model again; try another runtime version.")
-    return Check("golden samples", Verdict.OK, f"{len(samples)} of {len(samples)} {kind} as the {against}")
+    found = f"{len(samples)} of {len(samples)} {kind} as the {against}"
+    if len(samples) > 1 and len(expected) == 1:
+        remedy = "It tells no pictures apart: train it, or convert it with calibration images of all classes."
+        return Check("golden samples", Verdict.NOTE, f"{found}, which is the same for all of them", remedy)
+    return Check("golden samples", Verdict.OK, found)
 
 
 def check_fast_path(model: Bundle, network: Network, threads: int) -> Check:

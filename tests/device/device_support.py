@@ -16,6 +16,6 @@ def edgekit(*arguments, after=""):
         [sys.executable, "-P", "-c", code, *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )

@@ -16,7 +16,7 @@ from edgekit_deploy.fleet.command import command
 from edgekit_deploy.fleet.push import push_to
 from edgekit_deploy.fleet.session import Session, SshOptions
 
-pytestmark = [pytest.mark.pi, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.pi, pytest.mark.timeout(1500)]
 CORE = "cortex-a72"
 ROOT = "/opt/edgekit"
 # The numbers of those that are built for one test.
@@ -24,7 +24,7 @@ OWN = 100
 VICTIMS = ("pusher", "ssh", "remote shell", "ssh")
 # Instead of systemd, which the userland has not.
 PID = "/tmp/camera.pid"
-CAMERA = "current/environment/bin/edgekit camera current/model.tflite --headless --source /work/deploy/clip.avi"
+CAMERA = "current/environment/bin/edgekit camera current/model.tflite --headless --source /lab/deploy/clip.avi"
 RESTART = f"kill $(cat {PID}); setsid {CAMERA} >/tmp/camera.log 2>&1 </dev/null & echo $! >{PID}; sleep 1"
 HEALTHY = f"kill -0 $(cat {PID})"
 
@@ -32,10 +32,10 @@ HEALTHY = f"kill -0 $(cat {PID})"
 @pytest.fixture(scope="module")
 def fleet(raspberry, tmp_path_factory):
     """A server there, and three bundles: a first one with all wheels, another model, and one whose camera ends."""
-    folder = raspberry.root / "work" / "deploy"
+    folder = raspberry.root / "lab" / "deploy"
     # SetEnv: a session has the core that sshd was started on.
     enter = virtual_pi.entering(raspberry.root, CORE, "/usr/sbin/sshd")
-    server = Sshd(folder, enter, "pi", "/work/deploy", [f"SetEnv QEMU_CPU={CORE} LANG=C.UTF-8"])
+    server = Sshd(folder, enter, "pi", "/lab/deploy", [f"SetEnv QEMU_CPU={CORE} LANG=C.UTF-8"])
     clips.write_clip(folder / "clip.avi", clips.colour_pictures([(0, 0, 250), (250, 0, 0)], 150), fps=2.0)
     scratch = tmp_path_factory.mktemp("deploy")
     wheel = next((raspberry.root / "wheels").glob("edgekit-*.whl"))

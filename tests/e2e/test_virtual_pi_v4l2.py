@@ -41,10 +41,10 @@ def bundle(raspberry, tmp_path_factory):
 @pytest.fixture(scope="module")
 def machine(raspberry, bundle, tmp_path_factory):
     """Booted, with release 1 there, which has no service: installed before, in quicker emulation."""
-    raspberry.put(device_fixtures.make(tmp_path_factory.mktemp("fixtures")), "/work/fixtures")
-    (raspberry.root / "work").chmod(0o777)
+    raspberry.put(device_fixtures.make(tmp_path_factory.mktemp("fixtures")), "/lab/fixtures")
+    (raspberry.root / "lab").chmod(0o777)
     enter = virtual_pi.entering(raspberry.root, "cortex-a72", "/usr/sbin/sshd")
-    server = Sshd(raspberry.root / "work" / "sshd", enter, "pi", "/work/sshd", ["SetEnv QEMU_CPU=cortex-a72"])
+    server = Sshd(raspberry.root / "lab" / "sshd", enter, "pi", "/lab/sshd", ["SetEnv QEMU_CPU=cortex-a72"])
     push_to(bundle(1), "pi", SshOptions(server.config), quiet)
     server.stop()
     with Machine(raspberry) as booted:
@@ -73,14 +73,14 @@ def until(condition):
 def test_the_camera_loop_on_vivid(machine):
     # One at a time has the camera.
     machine.run(f"sudo -n systemctl stop {unit.NAME} || true")
-    words = "/opt/litert/bin/edgekit camera /work/fixtures/colours.tflite --source 0 --size 640x480 --headless"
-    log = machine.run(f"{words} --no-reconnect --max-frames 20 --jsonl /work/lines.jsonl --json /work/stats.json 2>&1")
+    words = "/opt/litert/bin/edgekit camera /lab/fixtures/colours.tflite --source 0 --size 640x480 --headless"
+    log = machine.run(f"{words} --no-reconnect --max-frames 20 --jsonl /lab/lines.jsonl --json /lab/stats.json 2>&1")
     # By the guest itself: the host sees what it wrote only later.
-    stats = json.loads(machine.run("cat /work/stats.json"))
+    stats = json.loads(machine.run("cat /lab/stats.json"))
     assert stats["inferred"] == 20
     assert stats["captured"] == stats["inferred"] + stats["dropped"]
     assert "camera 0:" in log and "640×480" in log
-    lines = [json.loads(line) for line in machine.run("cat /work/lines.jsonl").splitlines()]
+    lines = [json.loads(line) for line in machine.run("cat /lab/lines.jsonl").splitlines()]
     assert len(lines) == 20 and all(line["top"] for line in lines)
 
 

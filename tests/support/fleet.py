@@ -193,9 +193,12 @@ def wait_for_ssh(config: Path, seconds: float, complaint: Callable[[], str]) -> 
 def killed_push(bundle: Path, config: Path, root: Path | str, victim: str, step: str) -> None:
     """Push in a process of its own, kill -9 "pusher", "ssh" or "remote shell" at a step, and wait for what is left."""
     words = [sys.executable, "-c", PUSHER, str(bundle), str(config)]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as pusher:
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as pusher:
         assert pusher.stdout is not None
-        assert any(line.startswith(step) for line in pusher.stdout)
+        said: list[str] = []
+        while not (said and said[-1].startswith(step)):
+            said += [pusher.stdout.readline()]
+            assert said[-1], f"the push must get to {step!r}, said:\n{''.join(said)}"
         end = time.monotonic() + 60
         while not (chosen := _victims(pusher.pid, root)[victim]):
             assert time.monotonic() < end, "the device's part must start"

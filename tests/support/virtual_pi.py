@@ -3,7 +3,7 @@
 The userland is made once and kept in the cache folder, under the hash of all that it is made from. Needs root (for
 chroot and mounts), mmdebstrap and qemu-user-static; `make test-pi` installs them.
 
-    PYTHONPATH=tests python -m support.virtual_pi cortex-a72 /opt/litert/bin/edgekit doctor
+    PYTHONPATH=tests python -m support.virtual_pi cortex-a72 /opt/litert/bin/python -m pip list
 
 Bits and instruction counts are those of the core; milliseconds are those of the emulator and mean nothing.
 """

@@ -48,7 +48,7 @@ After=systemd-tmpfiles-setup.service
 [Service]
 ExecStartPre=/bin/sh -c 'ip link set lo up; ip address add 10.0.2.15/24 dev eth0; ip link set eth0 up'
 RuntimeDirectory=sshd
-ExecStart=/usr/sbin/sshd -D -f /work/ssh/sshd_config
+ExecStart=/usr/sbin/sshd -D -f /lab/ssh/sshd_config
 """,
 }
 
@@ -77,8 +77,8 @@ class Machine:
 
     def __enter__(self) -> Self:
         """Boot, until its sshd lets us in."""
-        folder, port = self._board.root / "work" / "ssh", free_port()
-        server_files(folder, "/work/ssh", ["Port 22"])
+        folder, port = self._board.root / "lab" / "ssh", free_port()
+        server_files(folder, "/lab/ssh", ["Port 22"])
         self.config = client_config(folder, port, "pi")
         for name, text in UNITS.items():
             (self._board.root / "etc" / "systemd" / "system" / name).write_text(text)

@@ -1,6 +1,7 @@
 """The benchmarks' pure parts: tables, recipes with changed keys, lists of labelled images, scores."""
 
 import sys
+import time
 import tomllib
 from types import SimpleNamespace
 
@@ -175,3 +176,20 @@ def test_one_percent_more_instructions_fail_and_fewer_do_not():
     pi_instructions.compare({"cortex-a72": {"invoke": 100_900_000, "frame": 50_000_000}}, before)
     with pytest.raises(GateError, match=r"got frame on cortex-a72: 103.00 → 104.20 M\."):
         pi_instructions.compare({"cortex-a72": {"invoke": 99_000_000, "frame": 104_200_000}}, before)
+
+
+def test_a_command_that_hangs_is_killed_with_its_children(tmp_path):
+    beat = tmp_path / "beat"
+    child = f"import time\nwhile True: open({str(beat)!r}, 'w').write(str(time.time())); time.sleep(0.05)"
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    with pytest.raises(EdgekitError, match=r"must end within 2 s, and was killed"):
+        support.measure([sys.executable, "-c", parent], limit=2.0)
+    last = beat.read_text()
+    time.sleep(0.5)
+    assert beat.read_text() == last
+
+
+def test_every_round_begins_with_another():
+    orders = [support.rotated("abcdef", number, 3) for number in range(3)]
+    assert ["".join(order) for order in orders] == ["abcdef", "cdefab", "efabcd"]
+    assert support.rotated([], 2, 3) == []

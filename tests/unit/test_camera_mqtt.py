@@ -71,6 +71,23 @@ def test_bad_addresses_are_refused_by_the_part_that_is_wrong(part, url):
     assert "hunter2" not in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_a_warning_that_fails_does_not_stop_the_loop():
+    """paho's thread calls `warn`; were it to die of it, the loop would send, and wait, in its place."""
+
+    def warn(line):
+        raise BrokenPipeError
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with MqttOutput(Broker("127.0.0.1", port), "porch", warn=warn) as mqtt:
+        for index in range(20):
+            start = time.monotonic()
+            mqtt.write(decision(f"label {index}", index=index))
+            assert time.monotonic() - start < MOST_FRAME_SECONDS
+            time.sleep(0.01)
+        assert any("paho" in thread.name for thread in threading.enumerate())
+
+
 def test_an_authority_must_hold_certificates(tmp_path):
     (tmp_path / "ca.pem").write_text("nothing")
     for name in ("ca.pem", "none.pem"):

@@ -60,6 +60,14 @@ def test_each_change_is_published_and_nothing_else(broker):
     assert told == []
 
 
+def test_what_came_while_another_was_leaving_needs_no_further_frame(broker):
+    with Watcher(broker.port) as watcher, output(broker) as mqtt:
+        watcher.wait(AVAILABILITY, bool)
+        for index in range(100):
+            mqtt.write(decision(f"label {index}", index=index))
+        watcher.wait(STATE, lambda payloads: labels(payloads)[-1:] == ["label 99"])
+
+
 def test_a_newcomer_is_told_everything_and_the_end_too(broker):
     with output(broker) as mqtt, Watcher(broker.port) as watcher:
         mqtt.write(decision("cät"))

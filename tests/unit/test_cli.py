@@ -1,11 +1,14 @@
 """The command line: thin, lazy, and honest about what is missing."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import click
 import pytest
 
 from edgekit import cli
@@ -150,3 +153,36 @@ def test_the_examples_never_score_the_images_that_were_trained_on():
     done = python("from edgekit.cli import run; run(['--help'])")
     assert "edgekit convert model.pt --calibration photos/train --out" in done.stdout
     assert "--reference model.pt --data photos/val --out report.html" in done.stdout
+
+
+# Of other programs: pip, npm, tar, journalctl, git, torchrun, mount, rpicam-vid, python -m venv; and of CSS.
+FOREIGN = frozenset((
+    "--abi", "--codec", "--create", "--dest", "--directory", "--disable-pip-version-check", "--fetch-retries",
+    "--file", "--force-reinstall", "--help", "--ignore-scripts", "--implementation", "--list-cameras",
+    "--message--", "--no-deps", "--no-index", "--no-input", "--no-pager", "--no-python", "--nproc-per-node",
+    "--only-binary", "--output", "--pack-destination", "--platform", "--porcelain", "--python-version", "--quiet",
+    "--rbind", "--retries", "--system-site-packages", "--timeout", "--unit", "--untracked-files", "--wheel-dir",
+))  # fmt: skip
+
+
+def options(command, context):
+    """Of a command and all below it."""
+    found = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+    if isinstance(command, click.Group):
+        found |= {
+            name
+            for sub in command.list_commands(context)
+            for name in options(command.get_command(context, sub), context)
+        }
+    return found
+
+
+def test_every_option_that_a_message_names_exists():
+    root = Path(__file__).parents[2]
+    known = options(cli.cli, click.Context(cli.cli)) | FOREIGN
+    sources = [path for top in ("edgekit", "quantize", "deploy") for path in (root / top).rglob("*.py")]
+    assert len(sources) > 100
+    named = {
+        (word, path.name) for path in sources for word in re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", path.read_text())
+    }
+    assert {(word, name) for word, name in named if word not in known} == set()

@@ -82,6 +82,14 @@ def test_missing_image_or_short_expectation():
     assert self_test.check_golden(short, Network(short.data), "x86_64").verdict is Verdict.BROKEN
 
 
+def test_pictures_that_the_network_does_not_tell_apart_are_a_note():
+    first = tiny_model.parsed().card.golden[0]
+    alike = reseal(lambda sample: first)
+    check = self_test.check_golden(alike, Network(alike.data), "x86_64")
+    assert check.verdict is Verdict.NOTE
+    assert "3 of 3 bit for bit" in check.found and "the same for all" in check.found
+
+
 def test_a_model_without_samples_is_a_note():
     data = tiny_model.sealed(golden=0)
     model = bundle.parse(data)

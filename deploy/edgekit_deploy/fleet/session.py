@@ -17,7 +17,8 @@ from typing import Any, Self
 from edgekit.errors import EdgekitError, GateError, InputError, MissingError
 from edgekit_deploy.fleet.device.main import ANSWER, HEADER_DIGITS
 
-CONNECT_SECONDS = 10
+# OpenSSH counts the handshake too.
+CONNECT_SECONDS = 30
 # A link that died does not say so: after so many questions without an answer ssh ends.
 ALIVE_SECONDS, ALIVE_COUNT = 15, 4
 NO_CONNECTION, NO_COMMAND = 255, 127

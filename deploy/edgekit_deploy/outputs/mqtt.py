@@ -76,7 +76,8 @@ class MqttOutput:
         self._is_connected = self._is_over = False
         self._payload: str | None = None
         self._is_sent = True
-        self._last_message: Any = None
+        # The number of the state that paho is still sending.
+        self._leaving: int | None = None
         self._changes = Changes()
         self._change = Change(None, 0.0, None)
         self._since = 0.0
@@ -93,6 +94,7 @@ class MqttOutput:
         """Say goodbye, for CLOSE_SECONDS at most."""
         with self._lock:
             if self._is_connected:
+                self._leaving = None
                 self._publish_pending()
                 self._client.publish(f"{self._base}/availability", OFFLINE, retain=True)
             self._is_over = True
@@ -107,9 +109,6 @@ class MqttOutput:
         now = decision.frame.timestamp
         change = self._changes.of(decision.verdict)
         if change is None and now < self._refresh_at:
-            if not self._is_sent:
-                with self._lock:
-                    self._publish_pending()
             return
         self._refresh_at = now + REFRESH_SECONDS
         if change is not None or self._payload is None:
@@ -122,11 +121,9 @@ class MqttOutput:
 
     def _publish_pending(self) -> None:
         """Hand the newest state over if the one before has left. With the lock held."""
-        if self._is_sent or not self._is_connected:
+        if self._is_sent or not self._is_connected or self._leaving is not None:
             return
-        if self._last_message is not None and not _has_left(self._last_message):
-            return
-        self._last_message = self._client.publish(f"{self._base}/state", self._payload, retain=True)
+        self._leaving = self._client.publish(f"{self._base}/state", self._payload, retain=True).mid
         self._is_sent = True
 
     def _make_client(self, paho: ModuleType) -> Any:
@@ -138,8 +135,10 @@ class MqttOutput:
             client.username_pw_set(self._broker.user, self._broker.password)
         if self._broker.is_encrypted:
             client.tls_set_context(self._broker.tls_context())
+        # Else an error in `warn` would end paho's thread, and the loop would send, and wait, in its place.
+        client.suppress_exceptions = True
         client.on_connect, client.on_disconnect = self._connected, self._disconnected
-        client.on_connect_fail = self._failed
+        client.on_connect_fail, client.on_publish = self._failed, self._published
         return client
 
     def _connected(self, client: Any, data: Any, flags: Any, reason: Any, properties: Any) -> None:
@@ -154,10 +153,17 @@ class MqttOutput:
             client.publish(*self._discovery(), retain=True)
             client.publish(f"{self._base}/availability", ONLINE, retain=True)
             self._is_connected = True
-            self._last_message = None
+            self._leaving = None
             self._is_sent = self._payload is None
             self._publish_pending()
         self._trouble.ends(f"{self._where} answers again.")
+
+    def _published(self, client: Any, data: Any, number: int, reason: Any, properties: Any) -> None:
+        """In paho's thread: a message has left, and what came meanwhile may follow."""
+        with self._lock:
+            if number == self._leaving:
+                self._leaving = None
+                self._publish_pending()
 
     def _disconnected(self, client: Any, data: Any, flags: Any, reason: Any, properties: Any) -> None:
         with self._lock:
@@ -202,14 +208,6 @@ class MqttOutput:
 def _state(verdict: Verdict, previous: str | None, since: float) -> str:
     probability = round(verdict.probability, 4)
     return json.dumps({"label": verdict.label, "probability": probability, "previous": previous, "since": iso(since)})
-
-
-def _has_left(message: Any) -> bool:
-    """A message was written to the connection, or lost with it."""
-    try:
-        return bool(message.is_published())
-    except (RuntimeError, ValueError):
-        return True
 
 
 def _paho() -> ModuleType:
