@@ -71,9 +71,10 @@ check: .venv/.done ## Lint, types, import rules
 	$(BIN)/mypy edgekit quantize/edgekit_quantize deploy/edgekit_deploy
 	$(BIN)/lint-imports
 
-bench: .venv/.done ## Edgekit beside others: benchmarks/RESULTS.md (CALIBRATION=folder EVALUATION=folder; hours; best after make test-pi)
+bench: .venv/.done ## Edgekit beside others: benchmarks/RESULTS.md (CALIBRATION=folder EVALUATION=folder; hours; Debian; root, or ARGS=--not-emulated)
+	$(call debian,$(PI) libegl1 libgles2)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.side_by_side.everything \
-	  $(if $(CALIBRATION),--calibration "$(CALIBRATION)") $(if $(EVALUATION),--evaluation "$(EVALUATION)")
+	  $(if $(CALIBRATION),--calibration "$(CALIBRATION)") $(if $(EVALUATION),--evaluation "$(EVALUATION)") $(ARGS)
 
 bench-quantization: .venv/.done ## Measure recipes and conversion (CALIBRATION=folder EVALUATION=folder SOURCE=model.pt ARGS=--ablation)
 	@[ -d "$(CALIBRATION)" ] && [ -d "$(EVALUATION)" ] \

@@ -52,9 +52,9 @@ def main(calibration: str | None, evaluation: str | None, emulated: bool, again:
         failed += converted
         if not converted:
             failed += _once(f"inference-{name}", again, "inference", "--name", name, depends=_conversion(name))
+    failed += _once("cameras", again, "cameras")
     if emulated and COUNTED in subjects:
         failed += _once(f"pi_cores-{COUNTED}", again, "pi_cores", "--name", COUNTED, depends=_conversion(COUNTED))
-    failed += _once("cameras", again, "cameras")
     failed += _run("page")
     if failed:
         raise GateError(f"Every step must end well, got {len(failed)} that did not: {'; '.join(failed)}.")

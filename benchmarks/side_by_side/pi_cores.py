@@ -2,18 +2,21 @@
 
     PYTHONPATH=tests python -m benchmarks.side_by_side.pi_cores --name mobilenet_v2-imagenet       (after conversion)
 
-Every peer that has an aarch64 wheel; one thread, float preparation as everyone writes it around the peers, edgekit's
-own path around its file. The network's input is in the file's own form; where a runtime copies it, that counts.
-Instructions are what emulation can tell: kernels that use wider or slower ones differ in milliseconds by more.
+Every peer that has an aarch64 wheel, one file of each kind; one thread, float preparation as everyone writes it around
+the peers, edgekit's own path around its file. The network's input is in the file's own form; where a runtime copies it,
+that counts. Instructions are what emulation can tell: kernels that use wider or slower ones differ in milliseconds by more.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,7 +30,7 @@ from benchmarks.pi_instructions import compiled_plugin, run_counted
 from benchmarks.side_by_side import provenance
 from benchmarks.side_by_side.conversion import WORK
 from benchmarks.side_by_side.environments import ENVIRONMENTS, FOLDER
-from benchmarks.side_by_side.routes import FLOAT, INT8, OURS, PEERS, Route, digest, edgekit_sources
+from benchmarks.side_by_side.routes import FLOAT, INT8, OURS, PEERS, QUICK, Route, digest, edgekit_sources
 from benchmarks.support import RESULTS, markdown, short, write_results
 from edgekit import bundle
 from edgekit.errors import EdgekitError
@@ -36,6 +39,14 @@ from edgekit_quantize.mediapipe_file import for_mediapipe
 
 DEVICE = "/opt/litert/lib/python3.11/site-packages"
 MEDIAPIPE = "MediaPipe Tasks, edgekit's file"
+# Not counted: the same operators as another route of the same peer, with other numbers in them.
+ALIKE = (
+    QUICK,
+    "TFLiteConverter",
+    "ONNX Runtime QDQ, entropy",
+    "ONNX Runtime QDQ, percentile",
+    "NNCF/OpenVINO, accurate bias correction",
+)
 
 
 @dataclass(frozen=True)
@@ -100,14 +111,22 @@ def main(name: str, only: str) -> None:
         counts: dict[str, Callable[[str], dict[str, int]]] = {
             route.title: partial(_count, route, work, plugin, known[route.title].get("failed"))
             for route in (*INT8, *FLOAT)
-            if only in route.title
+            if only in route.title and route.title not in ALIKE
         }
         if only in MEDIAPIPE:
             counts[MEDIAPIPE] = partial(_count_mediapipe, work, plugin)
-        found = {
-            title: {core: _kept(work, title, core, converted["inputs"], count) for core in CORES}
-            for title, count in tracked("Counting", counts.items(), len(counts), unit="peers")
-        }
+        # Before they are wanted by several at once; one that cannot be had is told in its row.
+        for wheels in WHEELS.values():
+            with suppress(EdgekitError):
+                wheels.folder()
+
+        def on_all_cores(title: str) -> dict[str, Any]:
+            return {core: _kept(work, title, core, converted["inputs"], counts[title]) for core in CORES}
+
+        # Counts are the same whatever else the machine does.
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            rows = tracked("Counting", pool.map(on_all_cores, counts), len(counts), unit="peers")
+            found = dict(zip(counts, rows, strict=True))
     if only:
         sys.stdout.write(f"{table(name, found)}\n\nNot written: the results are of all peers.\n")
         return
