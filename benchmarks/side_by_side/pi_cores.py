@@ -4,7 +4,8 @@
 
 Every peer that has an aarch64 wheel, one file of each kind; one thread, float preparation as everyone writes it around
 the peers, edgekit's own path around its file. The network's input is in the file's own form; where a runtime copies it,
-that counts. Instructions are what emulation can tell: kernels that use wider or slower ones differ in milliseconds by more.
+that counts. Instructions are what emulation can tell: kernels that use wider or slower ones differ in milliseconds by
+more.
 """
 
 from __future__ import annotations
