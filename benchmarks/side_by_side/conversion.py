@@ -41,6 +41,8 @@ ROUNDS = 3
 # How often a float file must answer as the float network does, on so many images, or it is another network. Half
 # precision changes some answers.
 SAME_FLOAT, FLOAT_IMAGES = 95.0, 200
+# An int8 file whose logits are nearer to the float network's was not quantized. Eight bits alone give 50 dB at best.
+LARGEST_SQNR_DB = 60.0
 
 
 def triple(_context: click.Context, _parameter: click.Parameter, text: str | None) -> tuple[float, ...] | None:
@@ -96,11 +98,13 @@ def _judged(route: Route, inputs: Inputs) -> dict[str, Any]:
     answers = answers_of(route, inputs, len(inputs.targets))
     was, now = inputs.logits.argmax(1) == inputs.targets, answers.argmax(1) == inputs.targets
     same = wilson(int(np.sum(answers.argmax(1) == inputs.logits.argmax(1))), len(answers))
-    target = route.target(inputs.folder)
+    target, noise = route.target(inputs.folder), float(sqnr_db(inputs.logits, answers))
+    if noise > LARGEST_SQNR_DB:
+        raise InputError(f"its file must be quantized, got the float network's answers (SQNR {noise:.0f} dB).")
     return {
         "drop": asdict(paired_drop(paired_counts(was, now))),
         "same": asdict(same),
-        "sqnr_db": float(sqnr_db(inputs.logits, answers)),
+        "sqnr_db": noise,
         "bytes": size_of(target),
         **usage,
         "int8": is_int8(target),

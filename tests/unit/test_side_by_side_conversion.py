@@ -82,6 +82,13 @@ def judged(tmp_path):
     return inputs.Inputs(tmp_path, "mark", reference, np.arange(400) % 4)
 
 
+def test_a_file_that_answers_as_float_is_no_int8_file(judged):
+    np.save(judged.folder / "logits.npy", judged.logits * (1.0 + 1e-4))
+    row = conversion.judged(Copying("x", "", "edgekit", "v", ".tflite"), judged)
+    # 20 · log10(1e4) = 80 dB.
+    assert row == {"failed": "its file must be quantized, got the float network's answers (SQNR 80 dB)."}
+
+
 def test_a_row_is_judged_on_all_images(judged):
     row = conversion.judged(Copying("x", "", "edgekit", "v", ".tflite"), judged)
     assert row["drop"]["value"] == pytest.approx(1.0)
