@@ -10,6 +10,14 @@ import numpy as np
 import torch
 from common import Opened, Work, main
 
+SOURCES = {
+    torch.ops.aten.conv2d.default: torch.nn.Conv2d,
+    torch.ops.aten.batch_norm.default: torch.nn.BatchNorm2d,
+    torch.ops.aten.hardtanh.default: torch.nn.ReLU6,
+    torch.ops.aten.add.Tensor: torch.add,
+    torch.ops.aten.linear.default: torch.nn.Linear,
+}
+
 
 def convert(work: Work, target: Path, variant: str) -> None:
     if variant != "int8":
@@ -19,13 +27,21 @@ def convert(work: Work, target: Path, variant: str) -> None:
     from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
 
     images = [torch.from_numpy(image) for image in work.batches("calibration", "nchw")]
-    exported = torch.export.export(float_network.load(work), (images[0],))
+    exported = torch.export.export(float_network.load(work), (images[0],)).module()
+    _tell_sources(exported)
     quantizer = x86.X86InductorQuantizer().set_global(x86.get_default_x86_inductor_quantization_config())
-    prepared = prepare_pt2e(exported.module(), quantizer)
+    prepared = prepare_pt2e(exported, quantizer)
     with torch.no_grad():
         for image in images:
             prepared(image)
     torch.export.save(torch.export.export(convert_pt2e(prepared), (images[0],)), target)
+
+
+def _tell_sources(exported: torch.fx.GraphModule) -> None:
+    """Which module a node was: the quantizer looks there alone, and a program that was loaded from a file has lost it."""
+    for node in exported.graph.nodes:
+        if node.target in SOURCES:
+            node.meta.setdefault("source_fn_stack", [(node.name, SOURCES[node.target])])
 
 
 def opened(work: Work, model: Path, variant: str, threads: int) -> Opened:
