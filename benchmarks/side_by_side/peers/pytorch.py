@@ -38,7 +38,7 @@ def convert(work: Work, target: Path, variant: str) -> None:
 
 
 def _tell_sources(exported: torch.fx.GraphModule) -> None:
-    """Which module a node was: the quantizer looks there alone, and a program that was loaded from a file has lost it."""
+    """Which module a node was: the quantizer looks there alone, and a program read from a file has lost it."""
     for node in exported.graph.nodes:
         if node.target in SOURCES:
             node.meta.setdefault("source_fn_stack", [(node.name, SOURCES[node.target])])
