@@ -150,8 +150,10 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def short(error: Exception) -> str:
-    """The end, where the reason is, in one line that fits into a table."""
-    return " ".join(f"{error}".replace("|", "/").split())[-_REASON:] or type(error).__name__
+    """The end, where the reason is, in one line that fits into a table; without the command that failed."""
+    text = f"{error}"
+    said = text.partition(":\n")[2] or text
+    return " ".join(said.replace("|", "/").split())[-_REASON:] or type(error).__name__
 
 
 def cannot(title: str, reason: str, empty: int) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from benchmarks import (
     support,
     workshop,
 )
-from benchmarks.support import Usage
+from benchmarks.support import Usage, short
 from edgekit.errors import EdgekitError, GateError, InputError
 from edgekit.images import ArraySet, labelled_folder
 from edgekit_quantize.recipe import Format, RangeRule, load_recipe
@@ -169,6 +169,12 @@ def test_measuring_sees_the_memory_of_children_and_the_time():
 def test_a_failed_command_is_an_error_with_its_last_words():
     with pytest.raises(EdgekitError, match="exit code 3:\nfirst\nlast"):
         support.measure([sys.executable, "-c", "print('first\\nlast'); raise SystemExit(3)"])
+
+
+def test_a_reason_in_a_table_is_what_the_command_said():
+    failed = EdgekitError("python x.py must succeed, got exit code 1:\nno\n tool | here")
+    assert short(failed) == "no tool / here"
+    assert short(InputError("X must be Y, got Z.")) == "X must be Y, got Z."
 
 
 def test_one_percent_more_instructions_fail_and_fewer_do_not():
