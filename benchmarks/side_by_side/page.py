@@ -60,7 +60,29 @@ samples were rewritten without their windows, see `benchmarks/side_by_side/peers
 network. A loop that reads frames in order answers for older and older ones where the network is slower than the camera.
 """
 # By what is compared: what it would take where edgekit is behind. A line without a word is not published.
-WOULD_TAKE: dict[Kind, str] = {}
+WOULD_TAKE: dict[Kind, str] = {
+    Kind.SQNR: (
+        "on MobileNetV1, biases corrected layer by layer (NNCF) end nearer to the float logits, though not "
+        "with more of the float network's answers. It would take such a correction before tuning begins."
+    ),
+    Kind.SIZE: (
+        "edgekit's file holds the card, the labels and four golden samples, some 0.1 MB with 1,000 classes; "
+        "it is the smallest .tflite, and its flatbuffer alone is no larger than ExecuTorch's file, which has "
+        "none of these and takes floats. It would take a shorter card: the expected answers to the golden "
+        "samples are most of it."
+    ),
+    Kind.SECONDS: (
+        "edgekit compares every stage with PyTorch and tries the file on three sets of kernels before it "
+        "hands it out; the others hand out what they made. `int8` tunes for most of its time besides. It "
+        "would take an export that does not wait for TensorFlow to load, and fewer steps of tuning (half of "
+        "them: 0.2 dB less, see docs/measured.md)."
+    ),
+    Kind.IMAGE: (
+        "OpenVINO's own kernels for this processor are faster with one thread. A .tflite runs on LiteRT's "
+        "(XNNPACK), whoever wrote it; it would take another runtime. Edgekit is made for the Pi: see the "
+        "instructions there."
+    ),
+}
 
 
 def main() -> None:
