@@ -31,9 +31,11 @@ from edgekit.errors import EdgekitError, GateError, MissingError
 from edgekit.progress import tracked
 
 HERE = Path(__file__).parent / "pi"
-# XNNPACK takes kernels by the core's name in /proc/cpuinfo, which under qemu's user emulation is this machine's, unless
-# the folder of the emulated file system has one. In a mount namespace of its own, so that nothing stays mounted.
-BIND = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
+# Runtimes take kernels by the core's name in /proc/cpuinfo (XNNPACK) or its MIDR_EL1 in /sys (oneDNN). Under qemu's
+# user emulation these are this machine's, unless the folder of the emulated file system has them. In a mount namespace
+# of its own, so that nothing stays mounted.
+BIND = 'mount --bind "$1/proc" "$2/proc" && mount --bind "$1/sys" "$2/sys" && shift 2 && exec "$@"'
+MIDR = Path("devices/system/cpu/cpu0/regs/identification/midr_el1")
 NAMES = {INVOKE: "invoke", PREPARE: "prepare", FRAME: "frame"}
 # A change that costs more fails.
 TOLERANCE = 1.01
@@ -95,14 +97,13 @@ def run_counted(
     """
     root = userland()
     with tempfile.TemporaryDirectory(prefix="edgekit-") as scratch:
-        out, proc = Path(scratch) / "counts", Path(scratch) / "proc"
-        proc.mkdir()
-        shutil.copyfile(root / "etc" / f"cpuinfo-{core}", proc / "cpuinfo")
+        out = Path(scratch) / "counts"
+        _tell_core(root, core, Path(scratch))
         inside = {"PYTHONPATH": ":".join(map(str, paths)), "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
         if libraries:
             inside["LD_LIBRARY_PATH"] = str(libraries)
         command = ["unshare", "--mount", "--fork", "--kill-child", "sh", "-c", BIND]
-        command += ["sh", str(proc), str(root / "proc")]
+        command += ["sh", scratch, str(root)]
         command += ["qemu-aarch64", "-L", str(root), "-plugin", f"file={plugin},out={out}"]
         command += [word for key, value in inside.items() for word in ("-E", f"{key}={value}")]
         command += [str(root / "usr" / "bin" / "python3.11"), *map(str, words)]
@@ -117,6 +118,27 @@ def run_counted(
     medians = {tag: int(statistics.median(values)) for tag, values in spans.items()}
     found = {name: medians[tag] - medians[EMPTY] for tag, name in NAMES.items() if tag in medians}
     return found, done.stdout.strip()
+
+
+def _tell_core(root: Path, core: str, folder: Path) -> None:
+    """Make FOLDER/proc and FOLDER/sys, with what a program finds there out about the core."""
+    (folder / "proc").mkdir()
+    cpuinfo = (root / "etc" / f"cpuinfo-{core}").read_text(encoding="utf-8")
+    (folder / "proc" / "cpuinfo").write_text(cpuinfo)
+    shutil.copytree(root / "sys", folder / "sys")
+    (folder / "sys" / MIDR).parent.mkdir(parents=True)
+    (folder / "sys" / MIDR).write_text(f"{midr(cpuinfo):#018x}\n")
+
+
+def midr(cpuinfo: str) -> int:
+    """MIDR_EL1 of the first core in a /proc/cpuinfo; its fields are those of the Arm Architecture Reference Manual."""
+    lines = [line.partition(":") for line in cpuinfo.partition("\n\n")[0].splitlines()]
+    known = {name.strip(): value.strip() for name, _, value in lines}
+    implementer, variant, part, revision = (
+        int(known[f"CPU {name}"], 0) for name in ("implementer", "variant", "part", "revision")
+    )
+    # 0xF: the architecture is told by other registers.
+    return implementer << 24 | variant << 20 | 0xF << 16 | part << 4 | revision
 
 
 def compiled_plugin(folder: Path) -> Path:

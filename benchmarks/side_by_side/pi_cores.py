@@ -88,6 +88,8 @@ class Wheels:
 # By the script that runs the file there. The aarch64 wheels of torch 2.13 and 2.14 want CUDA, 2.8.0's does not.
 TORCH = ("torch==2.8.0", "filelock==3.19.1", "typing_extensions==4.15.0", "sympy==1.14.0", "mpmath==1.3.0")
 TORCH += ("networkx==3.5", "jinja2==3.1.6", "markupsafe==3.0.2", "fsspec==2025.9.0")
+# What ExecuTorch's Python runtime imports besides.
+EXIR = ("pyyaml==6.0.3", "ruamel.yaml==0.18.15", "tabulate==0.9.0", "flatbuffers==25.9.23", "packaging==25.0")
 WHEELS = {
     "litert": Wheels(()),
     "onnxruntime_qdq": Wheels(("onnxruntime==1.32.0", "flatbuffers==25.9.23", "packaging==25.0", "protobuf==6.33.0")),
@@ -95,7 +97,7 @@ WHEELS = {
     "ncnn_routes": Wheels(("ncnn==1.0.20261020", "tqdm==4.67.1", "requests==2.32.5", "portalocker==3.2.0")),
     "pytorch": Wheels(TORCH),
     MEDIAPIPE: Wheels(("mediapipe==1.2.3",), ENVIRONMENTS["mediapipe"].lock),
-    "executorch_xnnpack": Wheels(("executorch==1.5.1", "pyyaml==6.0.3", "ruamel.yaml==0.18.15", *TORCH)),
+    "executorch_xnnpack": Wheels(("executorch==1.5.1", *EXIR, *TORCH)),
 }
 
 

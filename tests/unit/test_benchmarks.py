@@ -177,6 +177,12 @@ def test_a_reason_in_a_table_is_what_the_command_said():
     assert short(InputError("X must be Y, got Z.")) == "X must be Y, got Z."
 
 
+def test_the_register_is_that_of_the_core():
+    # Cortex-A72 r0p3, as Linux names it on a Raspberry Pi 4.
+    text = "processor\t: 0\nCPU implementer\t: 0x41\nCPU variant\t: 0x0\nCPU part\t: 0xd08\nCPU revision\t: 3\n\n"
+    assert pi_instructions.midr(text + "processor\t: 1\n") == 0x410FD083
+
+
 def test_one_percent_more_instructions_fail_and_fewer_do_not():
     before = {"cortex-a72": {"invoke": 100_000_000, "frame": 103_000_000}}
     pi_instructions.compare({"cortex-a72": {"invoke": 100_900_000, "frame": 50_000_000}}, before)
