@@ -153,7 +153,8 @@ def short(error: Exception) -> str:
     """The end, where the reason is, in one line that fits into a table; without the command that failed."""
     text = f"{error}"
     said = text.partition(":\n")[2] or text
-    return " ".join(said.replace("|", "/").split())[-_REASON:] or type(error).__name__
+    plain = "".join(letter for letter in said.replace("|", "/") if letter.isprintable() or letter.isspace())
+    return " ".join(plain.split())[-_REASON:] or type(error).__name__
 
 
 def cannot(title: str, reason: str, empty: int) -> tuple[str, ...]:

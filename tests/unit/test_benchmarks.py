@@ -172,7 +172,7 @@ def test_a_failed_command_is_an_error_with_its_last_words():
 
 
 def test_a_reason_in_a_table_is_what_the_command_said():
-    failed = EdgekitError("python x.py must succeed, got exit code 1:\nno\n tool | here")
+    failed = EdgekitError("python x.py must succeed, got exit code 1:\nno\x00\n tool | here")
     assert short(failed) == "no tool / here"
     assert short(InputError("X must be Y, got Z.")) == "X must be Y, got Z."
 
