@@ -151,7 +151,7 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def short(error: Exception) -> str:
     """The end, where the reason is, in one line that fits into a table; without the command that failed."""
-    text = f"{error}"
+    text = f"{error}".replace(f"{Path.cwd()}/", "")
     said = text.partition(":\n")[2] or text
     plain = "".join(letter for letter in said.replace("|", "/") if letter.isprintable() or letter.isspace())
     return " ".join(plain.split())[-_REASON:] or type(error).__name__
