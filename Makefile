@@ -72,7 +72,7 @@ check: .venv/.done ## Lint, types, import rules
 	$(BIN)/lint-imports
 
 bench: .venv/.done ## Edgekit beside others: benchmarks/RESULTS.md (CALIBRATION=folder EVALUATION=folder; hours; Debian; root, or ARGS=--not-emulated)
-	$(call debian,$(PI) libegl1 libgles2)
+	$(call debian,$(if $(filter --not-emulated,$(ARGS)),,$(PI)) libegl1 libgles2)
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.side_by_side.everything \
 	  $(if $(CALIBRATION),--calibration "$(CALIBRATION)") $(if $(EVALUATION),--evaluation "$(EVALUATION)") $(ARGS)
 

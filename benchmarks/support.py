@@ -157,6 +157,11 @@ def short(error: Exception) -> str:
     return " ".join(plain.split())[-_REASON:] or type(error).__name__
 
 
+def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
+    """Of theirs to ours, of what took turns in the same rounds."""
+    return [other / mine for mine, other in zip(ours, theirs, strict=True)]
+
+
 def cannot(title: str, reason: str, empty: int) -> tuple[str, ...]:
     """A row that says why there are no figures, with so many empty cells after the reason."""
     return (title, f"cannot: {reason}", *[""] * empty)

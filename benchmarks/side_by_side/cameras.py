@@ -39,6 +39,7 @@ from benchmarks.side_by_side import provenance
 from benchmarks.side_by_side.environments import ENVIRONMENTS
 from benchmarks.side_by_side.peers.loops import marks
 from benchmarks.side_by_side.routes import peers_environment
+from benchmarks.side_by_side.standings import beside
 from benchmarks.support import RESULTS, cannot, markdown, rotated, short, write_results
 from edgekit import bundle
 from edgekit.errors import EdgekitError
@@ -237,11 +238,9 @@ def with_medians(found: dict[str, Any]) -> dict[str, Any]:
 
 def _medians(rounds: list[dict[str, Any]]) -> dict[str, float | None]:
     median = {key: statistics.median(each[key] for each in rounds) for key in rounds[0] if key != "bare_ms"}
-    bare = [each["bare_ms"] for each in rounds if each["bare_ms"] is not None]
-    beside = (
-        statistics.median(each["cpu_ms"] - each["bare_ms"] for each in rounds) if len(bare) == len(rounds) else None
-    )
-    return median | {"beside_ms": beside}
+    alone = [beside(each) for each in rounds]
+    known = [figure for figure in alone if figure is not None]
+    return median | {"beside_ms": statistics.median(known) if len(known) == len(alone) else None}
 
 
 def table(found: dict[str, Any]) -> str:

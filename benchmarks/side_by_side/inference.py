@@ -19,7 +19,7 @@ import click
 from benchmarks.side_by_side import provenance
 from benchmarks.side_by_side.conversion import WORK
 from benchmarks.side_by_side.routes import FLOAT, INT8, OURS, Route, peers_environment
-from benchmarks.support import RESULTS, cannot, markdown, rotated, short, write_results
+from benchmarks.support import RESULTS, cannot, markdown, ratios, rotated, short, write_results
 from edgekit.errors import EdgekitError, InputError
 from edgekit.progress import tracked
 
@@ -45,7 +45,8 @@ class Peer:
             env=peers_environment(words),
         )
         self._said: list[str] = []
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
 
     def __enter__(self) -> Self:
         """Wait until it is ready."""
@@ -85,6 +86,8 @@ class Peer:
         finally:
             timer.cancel()
         code = self._process.wait()
+        # Its last words may still be on their way.
+        self._listener.join(1.0)
         raise EdgekitError(f"exit code {code}: {' '.join(self._said[-8:])}")
 
     def _listen(self) -> None:
@@ -149,11 +152,6 @@ def in_turns(routes: list[Route], folder: Path, threads: int, rounds: int, secon
     return {"threads": threads, "ms": ordered, "failed": failed}
 
 
-def ratios(row: dict[str, Any], title: str) -> list[float]:
-    """To edgekit's in the same rounds; [] if edgekit's is not there."""
-    return [other / mine for mine, other in zip(row["ms"].get(OURS, ()), row["ms"][title], strict=False)]
-
-
 def table(name: str, rows: list[dict[str, Any]], failed: dict[str, str]) -> str:
     """Medians over the rounds, and their ratio to edgekit's in the same rounds, with the rounds' range."""
     titles = dict.fromkeys(title for row in rows for title in (*row["ms"], *row["failed"]))
@@ -166,7 +164,8 @@ def table(name: str, rows: list[dict[str, Any]], failed: dict[str, str]) -> str:
 def _cells(row: dict[str, Any], title: str) -> tuple[str, str]:
     if title not in row["ms"]:
         return f"cannot: {row['failed'].get(title, 'not tried')}", ""
-    found = ratios(row, title)
+    ours = row["ms"].get(OURS)
+    found = ratios(ours, row["ms"][title]) if ours else []
     range_ = f"{statistics.median(found):.2f} ({min(found):.2f} … {max(found):.2f})" if found else "–"
     return f"{statistics.median(row['ms'][title]):.2f}", range_
 

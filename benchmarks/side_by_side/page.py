@@ -20,7 +20,7 @@ OUT = Path(__file__).parents[1] / "RESULTS.md"
 OURS, OTHERS = "#1f6f4a", "#9aa5b1"
 HEAD = """# Edgekit beside others, measured
 
-Written by `make bench`. Every peer has an environment of its own with pinned versions
+Written by `make bench`. Every tool has an environment of its own with pinned versions
 (`benchmarks/side_by_side/environments.py` and `locks/`), and is given the same float network and the same images: up to
 250 for calibration, others to judge. Where a peer cannot do it, the row says why. Raw numbers:
 `benchmarks/results/side_by_side-*.json`.
@@ -63,36 +63,35 @@ network. A loop that reads frames in order answers for older and older ones wher
 WOULD_TAKE: dict[Kind, str] = {
     Kind.AGREEMENT: (
         "on our MobileNetV1, biases corrected layer by layer (NNCF) keep 0.4 % more of the float network's "
-        "answers, though the logits are further from its own. Tuning makes the squared error of all logits "
-        "small, and most calibration images are easy ones. It would take a measure that counts images near a "
-        "decision for more."
+        "answers, though the logits are further from its own: tuning makes the squared error of all logits "
+        "small, and that is not the same. Not tried yet: such a correction before tuning, and a measure that "
+        "counts images near a decision for more."
     ),
     Kind.SQNR: (
         "on MobileNetV1, biases corrected layer by layer (NNCF) end nearer to the float logits, though not "
-        "with more of the float network's answers. It would take such a correction before tuning begins."
+        "with more of the float network's answers. Not tried yet: such a correction before tuning."
     ),
     Kind.SIZE: (
-        "edgekit's file holds the card, the labels and four golden samples, some 0.1 MB with 1,000 classes; "
-        "it is the smallest .tflite, and its flatbuffer alone is no larger than ExecuTorch's file, which has "
-        "none of these and takes floats. It would take a shorter card: the expected answers to the golden "
-        "samples are most of it."
+        "edgekit's file is the smallest .tflite, and its flatbuffer alone is smaller than ExecuTorch's file, "
+        "which takes floats and has no card, no labels and no golden samples. These are some 0.1 MB with "
+        "1,000 classes; it would take leaving them out."
     ),
     Kind.SECONDS: (
         "edgekit compares every stage with PyTorch and tries the file on three sets of kernels before it "
-        "hands it out; the others hand out what they made. `int8` tunes for most of its time besides. It "
-        "would take an export that does not wait for TensorFlow to load, and fewer steps of tuning (half of "
-        "them: 0.2 dB less, see docs/measured.md)."
+        "hands it out; the others hand out what they made. `int8` tunes for most of its time besides: half of"
+        " the steps would cost 0.2 dB (docs/measured.md). Not tried yet: loading TensorFlow while PyTorch "
+        "exports."
     ),
     Kind.IMAGE: (
-        "OpenVINO's own kernels for this processor are faster with one thread. A .tflite runs on LiteRT's "
-        "(XNNPACK), whoever wrote it; it would take another runtime. Edgekit is made for the Pi: see the "
-        "instructions there."
+        "on the networks for ImageNet, OpenVINO's own kernels for this processor are faster with one thread. "
+        "A .tflite runs on LiteRT's (XNNPACK), whoever wrote it; it would take another runtime. Edgekit is "
+        "made for the Pi: see the instructions there."
     ),
     Kind.NETWORK: (
-        "without dot-product instructions (A53, A72) int8 has no fewer instructions than float: ncnn's float "
-        "kernels take fewer on the A72, ONNX Runtime's int8 ones on the A53. With them (A76) nobody takes "
-        "fewer. It would take other kernels in XNNPACK. What it is in milliseconds is not known: a float "
-        "network moves four times the bytes."
+        "without dot-product instructions (A53, A72) int8 takes no fewer instructions than the best float "
+        "kernels: ncnn's are fewer on the A72, ONNX Runtime's int8 ones on the A53. With them (A76) nobody "
+        "takes fewer. It would take other kernels in XNNPACK. What it is in milliseconds is not known: a "
+        "float network's weights are four times the bytes."
     ),
     Kind.FRAME: (
         "what the network alone is behind by, see there. The rest of a frame is 4 million instructions with "

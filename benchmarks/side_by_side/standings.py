@@ -11,7 +11,7 @@ from operator import itemgetter
 from typing import Any
 
 from benchmarks.side_by_side.routes import INT8, OURS, QUICK
-from benchmarks.support import RESULTS, markdown
+from benchmarks.support import RESULTS, markdown, ratios
 
 OUR_ROUTES = (OURS, QUICK)
 CAMERA = "edgekit camera"
@@ -171,12 +171,10 @@ def _in_turns(
     """By ratios in the same rounds; equal where 1 is within their range, or their median at most `room` from it."""
     if not others:
         return []
-    ratios = {
-        title: [other / mine for mine, other in zip(ours, theirs, strict=True)] for title, theirs in others.items()
-    }
-    medians = {title: statistics.median(found) for title, found in ratios.items()}
+    found = {title: ratios(ours, theirs) for title, theirs in others.items()}
+    medians = {title: statistics.median(values) for title, values in found.items()}
     best = min(medians, key=lambda title: medians[title])
-    is_within = min(ratios[best]) <= 1.0 <= max(ratios[best])
+    is_within = min(found[best]) <= 1.0 <= max(found[best])
     where = Place.EQUAL if is_within else place(medians[best] - 1.0, room)
     figure, other = (text(statistics.median(values)) for values in (ours, others[best]))
     return [Standing(kind, on, figure, f"{other}, {best}", where)]
@@ -200,7 +198,7 @@ def _cameras() -> list[Standing]:
     lines = []
     for kind, name, figure, text in (
         (Kind.CPU, "light", itemgetter("cpu_ms"), "{:.2f} ms"),
-        (Kind.BESIDE, "light", _beside, "{:.2f} ms"),
+        (Kind.BESIDE, "light", beside, "{:.2f} ms"),
         (Kind.AGE, "light", itemgetter("age_p99_ms"), "{:.0f} ms"),
         (Kind.SLOW_AGE, "heavy", itemgetter("age_p99_ms"), "{:.0f} ms"),
     ):
@@ -212,7 +210,7 @@ def _cameras() -> list[Standing]:
     return lines
 
 
-def _beside(figures: Mapping[str, Any]) -> float | None:
+def beside(figures: Mapping[str, Any]) -> float | None:
     """CPU per answer without the network, where that can be run by itself."""
     return None if figures["bare_ms"] is None else figures["cpu_ms"] - figures["bare_ms"]
 
