@@ -3,6 +3,7 @@
 import json
 import time
 from dataclasses import replace
+from itertools import count
 from types import SimpleNamespace
 
 import pytest
@@ -19,8 +20,8 @@ from edgekit_deploy.fleet.session import Session, SshOptions
 pytestmark = [pytest.mark.pi, pytest.mark.timeout(1500)]
 CORE = "cortex-a72"
 ROOT = "/opt/edgekit"
-# The numbers of those that are built for one test.
-OWN = 100
+# Those that are built for one test: no number twice, or its model would be there already.
+OWN = count(101)
 VICTIMS = ("pusher", "ssh", "remote shell", "ssh")
 # Instead of systemd, which the userland has not.
 PID = "/tmp/camera.pid"
@@ -144,8 +145,7 @@ def ask_to_store(fleet, made):
 def test_killed_at_a_step(fleet, step, victim):
     # What runs, after whichever test; something if nothing does.
     before = active(fleet) if ask(fleet, "probe")["current"] else int(push(fleet, 1).partition("-")[0])
-    # A model that is new there, in a bundle that no other test has.
-    number = max(before, OWN) + 1
+    number = next(OWN)
     bundle = fleet.build(number, seed=number)
     killed_push(bundle, fleet.config, ROOT, victim, step)
     assert runs(fleet) in (before, number)
