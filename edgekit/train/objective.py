@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils import fuse_conv_bn_eval
 
 from edgekit.errors import InputError
+from edgekit.models.layers import folded
 from edgekit.train import checkpoint as checkpoints
 from edgekit.train.data import normalizer
 from edgekit.train.options import Options
@@ -54,21 +54,6 @@ def load_teacher(path: str, labels: tuple[str, ...], device: torch.device) -> Te
         )
     network = folded(found.network()).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Teacher(network, (found.input.height, found.input.width), normalizer(found.input, device))
-
-
-def folded(network: nn.Module) -> nn.Module:
-    """`network` with each batch normalization put into the convolution before it: the same answers with less work.
-
-    It is changed, must be in evaluation mode, and cannot be trained afterwards.
-    """
-    for parent in list(network.modules()):
-        before: tuple[str, nn.Module] | None = None
-        for name, module in list(parent.named_children()):
-            if before and isinstance(module, nn.BatchNorm2d) and isinstance(before[1], nn.Conv2d):
-                setattr(parent, before[0], fuse_conv_bn_eval(before[1], module))
-                setattr(parent, name, nn.Identity())
-            before = (name, module)
-    return network
 
 
 def loss_of(logits: Tensor, targets: Tensor, answers: Tensor | None, network: nn.Module, options: Options) -> Tensor:

@@ -5,15 +5,16 @@ The result does not depend on the order of the images, and memory does not grow 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.errors import InputError
 from edgekit_quantize.graph import Graph
-from edgekit_quantize.recipe import RangeRule
 from edgekit_quantize.tensors import Tensors
 
 HALF_BINS = 2048
@@ -30,7 +31,34 @@ class Range:
 
 
 @dataclass
-class Histogram:
+class Extremes:
+    """The smallest and the largest value, and zero."""
+
+    low: float = 0.0
+    high: float = 0.0
+
+    def add(self, values: NDArray[np.float32]) -> None:
+        """See float32 values of any shape.
+
+        Raises:
+            ValueError: One is NaN or infinite.
+        """
+        low, high = float(values.min()), float(values.max())
+        # Of values with a NaN, both are NaN.
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise ValueError("finite, got NaN or infinity")
+        self.low, self.high = min(self.low, low), max(self.high, high)
+
+    def range(self) -> Range:
+        """From one to the other; if all is zero, [0, 1]."""
+        return Range(self.low, self.high) if self.low < self.high else Range(0.0, 1.0)
+
+
+Seen = TypeVar("Seen", bound=Extremes)
+
+
+@dataclass
+class Histogram(Extremes):
     """Counts over bins of width 2**exponent anchored at zero, for values in [-2048, 2048) bins.
 
     When a value does not fit, the bins are merged in pairs. Merging is exact, hence the counts depend on the set of
@@ -39,12 +67,10 @@ class Histogram:
 
     counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(2 * HALF_BINS, np.int64))
     exponent: int = -100
-    low: float = 0.0
-    high: float = 0.0
 
     def add(self, values: NDArray[np.float32]) -> None:
-        """Count float32 values of any shape."""
-        self.low, self.high = min(self.low, float(values.min())), max(self.high, float(values.max()))
+        """Count float32 values of any shape; raises as `Extremes.add`."""
+        super().add(values)
         self._widen(max(-self.low, self.high))
         bins = np.floor(values.ravel() * np.float32(2.0**-self.exponent)).astype(np.int32)
         bins += HALF_BINS
@@ -65,47 +91,40 @@ class Histogram:
             self.exponent += 1
 
 
-def collect(float_model: bytes, inputs: Iterable[NDArray[np.float32]]) -> dict[str, Histogram]:
-    """Run the float network and count the values of every activation.
+def collect(float_model: bytes, inputs: Iterable[NDArray[np.float32]], kind: type[Seen]) -> dict[str, Seen]:
+    """Run the float network and look at the values of every activation.
 
     Args:
         float_model: A float TFLite flatbuffer.
         inputs: Normalized images, each (height, width, 3) float32.
+        kind: What is kept of them: counting takes as long as the network.
 
     Returns:
-        Tensor name to histogram.
+        Tensor name to what was seen.
 
     Raises:
         InputError: No image, or a tensor holds NaN or infinity (it is named).
     """
     tensors = Tensors(float_model)
-    histograms = {name: Histogram() for name in Graph(float_model).activations()}
+    found = {name: kind() for name in Graph(float_model).activations()}
     images = 0
     for pixels in inputs:
         tensors.run(pixels)
-        for name, histogram in histograms.items():
-            values = tensors.real(name)
-            if not np.isfinite(values.sum(dtype=np.float64)):
-                raise InputError(f"Activations must be finite, got NaN or infinity in tensor {name}.", "Train again.")
-            histogram.add(values)
+        for name, seen in found.items():
+            try:
+                seen.add(tensors.real(name))
+            except ValueError as error:
+                raise InputError(f"Activations must be {error} in tensor {name}.", "Train again.") from error
         images += 1
     if not images:
         raise InputError("Calibration must see at least one image, got none.", "Check --calibration.")
-    return histograms
+    return found
 
 
-def choose_range(histogram: Histogram, rule: RangeRule) -> Range:
-    """The range of a tensor by `rule`; zero is always inside, and an all-zero tensor gets [0, 1]."""
-    low, high = histogram.low, histogram.high
-    if low == high:
-        return Range(0.0, 1.0)
-    if rule is RangeRule.MINMAX:
-        return Range(low, high)
-    return _mse_optimal(histogram)
-
-
-def _mse_optimal(histogram: Histogram) -> Range:
-    """The range whose 256 codes give the least mean squared error, both ends searched in turn."""
+def mse_range(histogram: Histogram) -> Range:
+    """The range whose 256 codes give the least mean squared error, both ends searched in turn; zero is inside."""
+    if histogram.low == histogram.high:
+        return histogram.range()
     occupied = np.flatnonzero(histogram.counts)
     values, weights = histogram.centers()[occupied], histogram.counts[occupied].astype(np.float64)
     both = [_error(values, weights, f * histogram.low, f * histogram.high) for f in _FRACTIONS]

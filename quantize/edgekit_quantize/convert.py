@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +23,9 @@ from edgekit_quantize.proof import Proof, prove
 from edgekit_quantize.recipe import Format, Recipe
 from edgekit_quantize.seal import seal
 from edgekit_quantize.source import ForeignOptions, Source, open_source
-from edgekit_quantize.tflite import convert_onnx, tflite_logits
+from edgekit_quantize.tflite import convert_with, tflite_logits
 from edgekit_quantize.verify import Check, Comparison, compare_floats, is_one_answer
+from edgekit_quantize.workers import Workers
 
 
 @dataclass(frozen=True)
@@ -74,6 +73,7 @@ def convert(
     budget: float = float("inf"),
     limit: Limit | None = None,
     golden: Sequence[Image] = (),
+    workers: Workers | None = None,
 ) -> Conversion:
     """Convert and quantize a classifier to one self-describing model.
 
@@ -89,6 +89,7 @@ def convert(
         budget: Seconds for all recipes together; see `choose.choose`.
         limit: How much accuracy may be lost; see `choose.choose`.
         golden: RGB uint8 (H, W, 3), for golden samples; by default some of the calibration images.
+        workers: Those that have been started on `text` before.
 
     Raises:
         InputError: Unusable network or images.
@@ -96,9 +97,8 @@ def convert(
         EdgekitError: A stage does not agree with the one before it.
     """
     seconds: dict[str, float] = {}
-    with tempfile.TemporaryDirectory(prefix="edgekit-") as scratch:
-        onnx = Path(scratch) / "model.onnx"
-        model = _float_model(text, images, recipes, onnx, foreign or ForeignOptions(), seed, threads, seconds)
+    with workers or Workers(text) as started:
+        model = _float_model(text, images, recipes, foreign or ForeignOptions(), started, seed, threads, seconds)
         with _stage("quantize", seconds):
             choice = choose(model, recipes, seed=seed, threads=threads, budget=budget, limit=limit)
         chosen = choice.candidate
@@ -112,7 +112,7 @@ def convert(
         if explain:
             with _stage("explain", seconds):
                 page = _explain(model, chosen, name)
-        exported = onnx.read_bytes()
+        exported = started.onnx.read_bytes()
     warnings = tuple(_warnings(model, choice, proof))
     return Conversion(data, exported, page, model.comparisons, choice, proof, seconds, model.images.skipped, warnings)
 
@@ -121,15 +121,15 @@ def _float_model(
     text: str,
     images: ImageSet,
     recipes: Sequence[Recipe],
-    onnx: Path,
     foreign: ForeignOptions,
+    workers: Workers,
     seed: int,
     threads: int,
     seconds: dict[str, float],
 ) -> FloatModel:
     """The stages that all recipes share."""
     with _stage("to ONNX", seconds), console.status("to ONNX …"):
-        source = open_source(text, onnx, foreign)
+        source = open_source(text, workers.onnx, foreign, workers.exporter)
         check_normalization(source.input)
         most = max(recipe.calibration_images for recipe in recipes)
         chosen = read_calibration_images(images, source.input, source.labels, most, seed)
@@ -138,7 +138,7 @@ def _float_model(
         comparisons = _compare_with_torch(source, sample, from_onnx)
     with _stage("to float TFLite", seconds), console.status("to float TFLite …"):
         is_static = any(recipe.format in (Format.INT8, Format.INT16X8) for recipe in recipes)
-        flatbuffer = convert_onnx(source.onnx, chosen.verification, is_static)
+        flatbuffer = convert_with(workers.tflite, source.onnx, chosen.verification, is_static)
         logits = tflite_logits(flatbuffer, sample, threads)
         comparisons += (compare_floats("ONNX → float TFLite", from_onnx, logits),)
     return FloatModel(source, chosen, flatbuffer, logits, comparisons)

@@ -121,6 +121,7 @@ def command(
     from edgekit.files import check_writable, write_all
     from edgekit.images import labelled_folder, unlabelled_folder
     from edgekit_quantize.recipe import load_recipe
+    from edgekit_quantize.workers import Workers
 
     if not out.endswith(".tflite"):
         raise InputError(f"--out must end in .tflite, got {out}.")
@@ -143,31 +144,34 @@ def command(
         check_writable(path)
     limit = _limit(options["max_drop"], options["evaluation"])
 
-    from edgekit.progress import console
-    from edgekit.runtime import available_cores
-    from edgekit_quantize.convert import convert
-    from edgekit_quantize.convert_table import show
-    from edgekit_quantize.mediapipe_file import for_mediapipe
-    from edgekit_quantize.source import ForeignOptions
+    # They load their libraries while this process loads its own.
+    with Workers(source) as workers:
+        from edgekit.progress import console
+        from edgekit.runtime import available_cores
+        from edgekit_quantize.convert import convert
+        from edgekit_quantize.convert_table import show
+        from edgekit_quantize.mediapipe_file import for_mediapipe
+        from edgekit_quantize.source import ForeignOptions
 
-    foreign = ForeignOptions(options["mean"], options["std"], options["crop"], labels)
-    if source.lower().endswith(".onnx") and Path(source).is_file():
-        for name in ("mean", "std"):
-            if options[name] is None:
-                console.print(f"[yellow]No --{name} given: assuming {name} = 0.5.[/yellow]")
-    result = convert(
-        source,
-        images,
-        recipes,
-        foreign=foreign,
-        name=options["name"] or Path(out).stem,
-        explain=explain_out is not None,
-        seed=options["seed"],
-        threads=options["threads"] or available_cores(),
-        budget=60.0 * options["budget"],
-        limit=limit,
-        golden=golden,
-    )
+        foreign = ForeignOptions(options["mean"], options["std"], options["crop"], labels)
+        if source.lower().endswith(".onnx") and Path(source).is_file():
+            for name in ("mean", "std"):
+                if options[name] is None:
+                    console.print(f"[yellow]No --{name} given: assuming {name} = 0.5.[/yellow]")
+        result = convert(
+            source,
+            images,
+            recipes,
+            foreign=foreign,
+            name=options["name"] or Path(out).stem,
+            explain=explain_out is not None,
+            seed=options["seed"],
+            threads=options["threads"] or available_cores(),
+            budget=60.0 * options["budget"],
+            limit=limit,
+            golden=golden,
+            workers=workers,
+        )
     contents: dict[str, bytes | str] = {"--out": result.data, "--onnx": result.onnx, "--explain": result.page or ""}
     if mediapipe_out is not None:
         contents["--mediapipe"] = for_mediapipe(bundle.parse(result.data))

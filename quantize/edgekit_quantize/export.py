@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import subprocess
-import sys
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +21,7 @@ from edgekit.card import InputSpec
 from edgekit.errors import EdgekitError, InputError
 from edgekit_quantize.contract import give_logits, give_vector, weights_not_finite
 from edgekit_quantize.unsupported import check_operators
+from edgekit_quantize.workers import ExportWorker
 
 OPSET = 18
 _AT_A_TIME = 4
@@ -32,7 +31,7 @@ _OLDEST_OPSET = 13
 
 
 def export_onnx(network: nn.Module, spec: InputSpec, path: Path) -> None:
-    """Write `network` (evaluation mode, batch normalization folded by the exporter) as ONNX.
+    """Write `network` (evaluation mode, whose batch normalization the exporter folds) as ONNX.
 
     Input `image` (1, 3, height, width) float32 normalized RGB; output `logits` (1, classes).
     """
@@ -54,20 +53,21 @@ def export_onnx(network: nn.Module, spec: InputSpec, path: Path) -> None:
         )
 
 
-def export_in_child(source: str, path: Path) -> None:
-    """`export_onnx` of a checkpoint or known network, in a process of its own: the exporter's memory goes with it.
+def export_in_child(source: str, path: Path, worker: ExportWorker | None = None) -> None:
+    """`export_onnx` of a checkpoint or known network, in a process of its own.
 
     Args:
         source: A .pt file or a network's name, known to be loadable.
         path: Where to write.
+        worker: One that has been started on them before.
 
     Raises:
         EdgekitError: The exporter failed; its last words are quoted.
     """
-    worker = [sys.executable, "-m", "edgekit_quantize.export_worker", source, str(path)]
-    done = subprocess.run(worker, capture_output=True, text=True, errors="replace", check=False)  # noqa: S603
-    if done.returncode:
-        words = [line for line in done.stderr.splitlines() if line.strip()] or ["no message"]
+    with worker or ExportWorker(source, path) as started:
+        code, _, complained = started.work()
+    if code:
+        words = [line for line in complained.splitlines() if line.strip()] or ["no message"]
         raise EdgekitError(f"The network must be exportable to ONNX, got: {words[-1][:300]}.", "Please report it.")
 
 

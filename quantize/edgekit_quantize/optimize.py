@@ -16,7 +16,7 @@ from edgekit.preprocess import Image, normalize, quantization_table, to_int8
 from edgekit.progress import progress_bar, tracked
 from edgekit.quant import dequantize
 from edgekit.train.augment import Augmentation, augment
-from edgekit_quantize.calibrate import Range, choose_range, collect
+from edgekit_quantize.calibrate import Extremes, Histogram, Range, collect, mse_range
 from edgekit_quantize.equalize import channel_maxima, equalize
 from edgekit_quantize.graph import Graph, with_constants
 from edgekit_quantize.plan import Plan, plan_for
@@ -103,13 +103,13 @@ def calibrated_ranges(float_model: bytes, calibration: Calibration, rule: RangeR
     Raises:
         InputError: An activation holds NaN or infinity.
     """
+    inputs = _inputs("calibrate", calibration)
+    if rule is RangeRule.MINMAX:
+        return {name: seen.range() for name, seen in collect(float_model, inputs, Extremes).items()}
     graph = Graph(float_model)
-    histograms = collect(float_model, _inputs("calibrate", calibration))
     ends = {graph.input, graph.output}
-    return {
-        name: choose_range(histogram, RangeRule.MINMAX if name in ends else rule)
-        for name, histogram in histograms.items()
-    }
+    histograms = collect(float_model, inputs, Histogram)
+    return {name: seen.range() if name in ends else mse_range(seen) for name, seen in histograms.items()}
 
 
 def _equalized(float_model: bytes, twin: Twin, calibration: Calibration, strength: float) -> bytes:

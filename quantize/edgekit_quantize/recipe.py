@@ -59,7 +59,7 @@ class Tuning:
 
     steps: int
     batch: int = 8
-    weight_rate: float = 0.003
+    weight_rate: float = 0.0015
     bias_rate: float = 0.001
     range_rate: float = 0.03
     label_weight: float = 0.0

@@ -15,6 +15,7 @@ from edgekit.train import checkpoint as checkpoints
 from edgekit.train.checkpoint import Checkpoint
 from edgekit.train.weights import FILE_SHA256, imagenet_checkpoint
 from edgekit_quantize.export import check_finite, export_in_child, import_onnx
+from edgekit_quantize.workers import ExportWorker
 
 IMAGENET_NAME = "mobilenet_v2:imagenet"
 
@@ -63,13 +64,14 @@ class ForeignOptions:
         return any(value is not None for value in (self.mean, self.std, self.crop_fraction, self.labels))
 
 
-def open_source(text: str, onnx: Path, options: ForeignOptions) -> Source:
+def open_source(text: str, onnx: Path, options: ForeignOptions, exporter: ExportWorker | None = None) -> Source:
     """Bring what the user named into ONNX form.
 
     Args:
         text: Path of a .pt or .onnx file, or "mobilenet_v2:imagenet".
         onnx: Where to write the ONNX file.
         options: For an ONNX file only.
+        exporter: One that has been started on them before.
 
     Raises:
         InputError: It cannot be read or used; or options for a checkpoint, which knows its own.
@@ -83,7 +85,7 @@ def open_source(text: str, onnx: Path, options: ForeignOptions) -> Source:
         )
     loaded, digest = load_float(text)
     network = loaded.network()
-    export_in_child(text, onnx)
+    export_in_child(text, onnx, exporter)
     check_finite(load_onnx(str(onnx)), text)
     return Source(onnx, network, loaded.architecture, loaded.input, loaded.labels, digest)
 

@@ -6,10 +6,7 @@ onnx2tf a working directory in which it finds the sample images it would otherwi
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -23,6 +20,7 @@ from edgekit.runtime import Kernels, Network
 from edgekit_quantize.graph import with_biases
 from edgekit_quantize.rewrite import rewrite_for_int8, simplify
 from edgekit_quantize.unsupported import naming_nodes
+from edgekit_quantize.workers import TfliteWorker
 
 # onnx2tf looks for this file in its working directory and downloads it when it is absent.
 SAMPLE_FILE = "calibration_image_sample_data_20x128x128x3_float32.npy"
@@ -40,24 +38,23 @@ def convert_onnx(onnx_path: Path, pixels: NDArray[np.uint8], for_int8: bool = Tr
     Raises:
         InputError: onnx2tf or TensorFlow cannot convert the graph; its last words are quoted.
     """
-    with tempfile.TemporaryDirectory(prefix="edgekit-") as scratch:
-        folder = Path(scratch)
-        write_sample_images(pixels, folder)
-        graph, target = folder / "network.onnx", folder / "float.tflite"
-        model = simplify(onnx.load(str(onnx_path)))
-        onnx.save(rewrite_for_int8(model) if for_int8 else model, str(graph))
-        worker = [sys.executable, "-m", "edgekit_quantize.tflite_worker", str(graph), str(target)]
-        environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_USE_LEGACY_KERAS": "1", "CUDA_VISIBLE_DEVICES": ""}
-        done = subprocess.run(  # noqa: S603 - our own module
-            worker, cwd=folder, env=environment, capture_output=True, text=True, errors="replace", check=False
-        )
-        if done.returncode or not target.is_file():
-            with naming_nodes(onnx_path):
-                raise InputError(
-                    f"The ONNX graph must be convertible by onnx2tf, got: {_last_words(done.stdout + done.stderr)}.",
-                    "Replace it in the network; onnx2tf -i MODEL.onnx shows the whole output.",
-                )
-        return with_biases(target.read_bytes())
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as scratch, TfliteWorker(Path(scratch)) as worker:
+        return convert_with(worker, onnx_path, pixels, for_int8)
+
+
+def convert_with(worker: TfliteWorker, onnx_path: Path, pixels: NDArray[np.uint8], for_int8: bool) -> bytes:
+    """The same with a worker that may have been started before."""
+    write_sample_images(pixels, worker.graph.parent)
+    model = simplify(onnx.load(str(onnx_path)))
+    onnx.save(rewrite_for_int8(model) if for_int8 else model, str(worker.graph))
+    code, said, complained = worker.work()
+    if code or not worker.target.is_file():
+        with naming_nodes(onnx_path):
+            raise InputError(
+                f"The ONNX graph must be convertible by onnx2tf, got: {_last_words(said + complained)}.",
+                "Replace it in the network; onnx2tf -i MODEL.onnx shows the whole output.",
+            )
+    return with_biases(worker.target.read_bytes())
 
 
 def tflite_logits(model: bytes, images: NDArray[np.float32], threads: int) -> NDArray[np.float32]:

@@ -1,4 +1,6 @@
-"""The process behind `tflite.convert_onnx`: python -m edgekit_quantize.tflite_worker IN.onnx OUT.tflite.
+"""The process behind `workers.TfliteWorker`: python -m edgekit_quantize.tflite_worker IN.onnx OUT.tflite.
+
+It loads its libraries at once, which takes seconds, and converts when it is told that the graph is there.
 
 onnx2tf builds a Keras model in memory and is stopped there: its own SavedModel, float16 and float32 files cost most of
 its time and are not needed. TFLiteConverter then runs once.
@@ -9,12 +11,15 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from edgekit_quantize.workers import wait_for_start
+
 
 def main(source: str, target: str) -> None:
     """Convert and write the flatbuffer."""
     import onnx2tf
     import tensorflow as tf
 
+    wait_for_start()
     model = onnx2tf.convert(
         input_onnx_file_path=source,
         output_folder_path="unused",

@@ -18,7 +18,7 @@ from edgekit.preprocess import crop_and_resize, normalize, quantization_table, t
 from edgekit.quant import dequantize, sqnr_db
 from edgekit.runtime import Kernels, Network
 from edgekit.train.checkpoint import load
-from edgekit_quantize.calibrate import Range, collect
+from edgekit_quantize.calibrate import Extremes, Range, collect
 from edgekit_quantize.export import export_onnx
 from edgekit_quantize.graph import Graph, pack, unpack
 from edgekit_quantize.plan import plan_for
@@ -137,7 +137,7 @@ def test_a_bias_of_zeros_is_kept(float_model, sealed):
 def test_injected_ranges_reach_the_file_exactly(float_model, sealed, pixels):
     graph = Graph(float_model)
     inputs = (normalize(image, sealed.card.input) for image in pixels[:4])
-    names = [name for name in collect(float_model, inputs) if name != graph.input]
+    names = [name for name in collect(float_model, inputs, Extremes) if name != graph.input]
     ranges = {name: Range(-1.0 - i, 4.1 + i) for i, name in enumerate(names)}
     model = quantize(float_model, plan_for(graph, ranges, input_quantization(sealed.card.input)))
     details = {d["name"]: d for d in Interpreter(model_content=model).get_tensor_details()}
@@ -201,7 +201,7 @@ def test_dead_channels_do_not_stop_the_quantizer(tmp_path, photos):
     float_model = convert_onnx(path, images)
     inputs = list(normalize(images, spec))
     graph = Graph(float_model)
-    histograms = collect(float_model, inputs)
+    histograms = collect(float_model, inputs, Extremes)
     ranges = {n: Range(h.low, max(h.high, 1e-3)) for n, h in histograms.items() if n != graph.input}
     quantization = input_quantization(spec)
     sealed = Network(quantize(float_model, plan_for(graph, ranges, quantization)))

@@ -58,7 +58,7 @@ def float_model(tmp_path_factory, pixels):
 
 @pytest.fixture(scope="module")
 def plan(float_model, pixels):
-    histograms = collect(float_model, normalize(pixels, SPEC))
+    histograms = collect(float_model, normalize(pixels, SPEC), Histogram)
     ranges = {name: Range(seen.low, max(seen.high, 1e-3)) for name, seen in histograms.items()}
     return plan_for(Graph(float_model), ranges, input_quantization(SPEC))
 

@@ -13,12 +13,11 @@ from edgekit.models import create
 from edgekit.preprocess import normalize, quantization_table, to_int8
 from edgekit.quant import dequantize, sqnr_db
 from edgekit.runtime import Network
-from edgekit_quantize.calibrate import choose_range, collect
+from edgekit_quantize.calibrate import Extremes, collect
 from edgekit_quantize.export import export_onnx, torch_logits
 from edgekit_quantize.graph import Graph
 from edgekit_quantize.plan import plan_for
 from edgekit_quantize.quantizer import input_quantization, quantize
-from edgekit_quantize.recipe import RangeRule
 from edgekit_quantize.tflite import convert_onnx, tflite_logits
 
 FLOAT_ATOL = 1e-4
@@ -66,8 +65,8 @@ def test_a_foreign_network_becomes_fully_int8(tmp_path, photos):
     float_model = convert_onnx(path, pixels)
     np.testing.assert_allclose(tflite_logits(float_model, images[:9], 1), expected[:9], atol=FLOAT_ATOL, rtol=0)
     graph = Graph(float_model)
-    histograms = collect(float_model, images)
-    ranges = {n: choose_range(h, RangeRule.MINMAX) for n, h in histograms.items() if n != graph.input}
+    histograms = collect(float_model, images, Extremes)
+    ranges = {n: h.range() for n, h in histograms.items() if n != graph.input}
     quantization = input_quantization(spec)
     sealed = Network(quantize(float_model, plan_for(graph, ranges, quantization)))
     table, output = quantization_table(spec, quantization), sealed.output_quantization

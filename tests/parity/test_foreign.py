@@ -13,12 +13,11 @@ from edgekit.errors import InputError
 from edgekit.preprocess import normalize, quantization_table, to_int8
 from edgekit.quant import dequantize, sqnr_db
 from edgekit.runtime import Kernels, Network
-from edgekit_quantize.calibrate import choose_range, collect
+from edgekit_quantize.calibrate import Extremes, collect
 from edgekit_quantize.export import export_onnx, import_onnx, onnx_logits, torch_logits
 from edgekit_quantize.graph import Graph
 from edgekit_quantize.plan import plan_for
 from edgekit_quantize.quantizer import input_quantization, quantize
-from edgekit_quantize.recipe import RangeRule
 from edgekit_quantize.tflite import convert_onnx, tflite_logits
 from edgekit_quantize.unsupported import naming_nodes
 
@@ -46,8 +45,8 @@ def int8_logits(model, pixels):
 
 def quantized(float_model, images):
     graph = Graph(float_model)
-    histograms = collect(float_model, images)
-    ranges = {n: choose_range(h, RangeRule.MINMAX) for n, h in histograms.items() if n != graph.input}
+    histograms = collect(float_model, images, Extremes)
+    ranges = {n: h.range() for n, h in histograms.items() if n != graph.input}
     return quantize(float_model, plan_for(graph, ranges, input_quantization(SPEC)))
 
 

@@ -18,7 +18,7 @@ from edgekit.preprocess import normalize
 from edgekit.quant import sqnr_db
 from edgekit.runtime import Kernels, Network, check_card
 from edgekit.train.checkpoint import load
-from edgekit_quantize.calibrate import Range, collect
+from edgekit_quantize.calibrate import Extremes, Range, collect
 from edgekit_quantize.calibration_images import CalibrationImages
 from edgekit_quantize.candidate import Candidate
 from edgekit_quantize.formats import format_of, make
@@ -61,7 +61,7 @@ def float_model(converted, pixels):
 
 
 def ranges_of(float_model, spec, pixels):
-    histograms = collect(float_model, normalize(pixels, spec))
+    histograms = collect(float_model, normalize(pixels, spec), Extremes)
     return {name: Range(histogram.low, histogram.high) for name, histogram in histograms.items()}
 
 

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from edgekit_quantize.calibrate import HALF_BINS, Histogram, Range, choose_range
-from edgekit_quantize.recipe import RangeRule
+from edgekit_quantize.calibrate import HALF_BINS, Extremes, Histogram, Range, mse_range
 
 
 def batches(seed):
@@ -37,14 +36,24 @@ def test_counts_are_those_of_numpy():
     assert histogram.counts.sum() == sum(part.size for part in parts)
 
 
-def test_minmax_is_the_extremes_and_contains_zero():
-    assert choose_range(filled([np.array([1.0, 5.0], np.float32)]), RangeRule.MINMAX) == Range(0.0, 5.0)
-    assert choose_range(filled([np.array([-2.0, 5.0], np.float32)]), RangeRule.MINMAX) == Range(-2.0, 5.0)
+@pytest.mark.parametrize("kind", [Extremes, Histogram])
+def test_extremes_contain_zero(kind):
+    for values, expected in (([1.0, 5.0], (0.0, 5.0)), ([-2.0, 5.0], (-2.0, 5.0)), ([-3.0, -1.0], (-3.0, 0.0))):
+        seen = kind()
+        seen.add(np.array(values, np.float32))
+        assert seen.range() == Range(*expected)
+
+
+@pytest.mark.parametrize("kind", [Extremes, Histogram])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite(kind, value):
+    with pytest.raises(ValueError, match="finite"):
+        kind().add(np.array([1.0, value, 2.0], np.float32))
 
 
 def test_a_tensor_of_zeros_still_gets_a_range():
-    chosen = choose_range(filled([np.zeros(10, np.float32)]), RangeRule.MSE)
-    assert chosen.low < chosen.high
+    zeros = filled([np.zeros(10, np.float32)])
+    assert mse_range(zeros) == zeros.range() == Range(0.0, 1.0)
 
 
 def quantization_error(values, chosen):
@@ -62,7 +71,7 @@ def test_the_mse_range_is_near_the_best_of_a_brute_force_search(distribution):
         "relu with outliers": np.append(np.maximum(0, rng.normal(0, 1, 40_000)), [30.0]),
         "laplace": rng.laplace(0, 1, 40_000),
     }[distribution].astype(np.float32)
-    chosen = choose_range(filled([values]), RangeRule.MSE)
+    chosen = mse_range(filled([values]))
     grid = np.linspace(0.05, 1.0, 60)
     lows = [values.min() * f for f in grid] if values.min() < 0 else [0.0]
     best = min(quantization_error(values, Range(float(low), float(values.max() * f))) for low in lows for f in grid)

@@ -1,5 +1,6 @@
 """The two networks, counted and probed."""
 
+import copy
 import itertools
 
 import pytest
@@ -8,7 +9,7 @@ from torch import nn
 
 from edgekit.errors import InputError
 from edgekit.models import create
-from edgekit.models.layers import ConvBNReLU6
+from edgekit.models.layers import ConvBNReLU6, folded
 from edgekit.models.mobilenet_v1 import MobileNetV1
 from edgekit.models.mobilenet_v2 import InvertedResidual, MobileNetV2, round_channels
 
@@ -180,3 +181,19 @@ def test_channels_never_lose_more_than_a_tenth():
 def test_impossible_networks_are_refused(arguments):
     with pytest.raises(InputError, match="must be"):
         create(**{"classes": 2, **arguments})
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v2"])
+def test_folding_keeps_the_answers(name):
+    torch.manual_seed(4)
+    network = create(name, classes=3, width=0.25)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for values in (module.weight, module.bias, module.running_mean, module.running_var):
+                nn.init.uniform_(values, 0.5, 1.5)
+    images, network = torch.randn(4, 3, 64, 64), network.eval()
+    with torch.no_grad():
+        expected, found = network(images), folded(copy.deepcopy(network))
+        torch.testing.assert_close(found(images), expected, rtol=1e-4, atol=1e-4)
+    assert expected.abs().max() > 0.01
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in found.modules())

@@ -1,6 +1,5 @@
 """What a step learns from: labels, a teacher, blends of images, int8's rounding; each against its formula."""
 
-import copy
 import math
 import signal
 from dataclasses import replace
@@ -25,7 +24,7 @@ from edgekit.train.evaluate import predict
 from edgekit.train.feed import PixelFeed, seed_of
 from edgekit.train.loop import train
 from edgekit.train.mixing import mix, soft_targets
-from edgekit.train.objective import folded, load_teacher, loss_of, range_penalty
+from edgekit.train.objective import load_teacher, loss_of, range_penalty
 from edgekit.train.options import Options
 from edgekit.train.quantization_aware import keep_statistics, make_aware, round_activation, round_weight
 from edgekit.train.run import frozen_blocks, move_average, start
@@ -78,22 +77,6 @@ def test_a_teacher_sees_what_the_student_sees_in_its_own_normalization(tmp_path)
         expected = checkpoints.load(path).network()((views / 255 - mean) / std)
     torch.testing.assert_close(teacher.answers(views), expected, rtol=1e-4, atol=1e-5)
     assert teacher.answers(F.interpolate(views, (32, 32))).shape == (2, 3)
-
-
-@pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v2"])
-def test_folding_keeps_the_answers(name):
-    torch.manual_seed(4)
-    network = create(name, classes=3, width=0.25)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            for values in (module.weight, module.bias, module.running_mean, module.running_var):
-                nn.init.uniform_(values, 0.5, 1.5)
-    images, network = torch.randn(4, 3, 64, 64), network.eval()
-    with torch.no_grad():
-        expected, found = network(images), folded(copy.deepcopy(network))
-        torch.testing.assert_close(found(images), expected, rtol=1e-4, atol=1e-4)
-    assert expected.abs().max() > 0.01
-    assert not any(isinstance(module, nn.BatchNorm2d) for module in found.modules())
 
 
 def test_a_teacher_of_other_classes_is_refused(tmp_path):

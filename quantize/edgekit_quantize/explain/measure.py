@@ -84,7 +84,7 @@ def measure(float_model: bytes, int8_model: bytes, fitting: Image, judging: Imag
     # What holds its input's codes says nothing new.
     names = [n for n in graph.activations() if theirs.is_int8(n) and operators.get(n) not in SAME_AS_INPUT]
     seen, judged = fitting[:IMAGES], judging[:IMAGES]
-    histograms = collect(float_model, tracked("histograms", (normalize(x, spec) for x in seen), len(seen)))
+    histograms = collect(float_model, tracked("histograms", (normalize(x, spec) for x in seen), len(seen)), Histogram)
     powers = _powers(ours, theirs, names, spec, judged)
     weights = {layer.output: layer.weight for layer in Graph(int8_model).layers()}
     layers = {layer.output: layer for layer in graph.layers() if layer.output in weights}
