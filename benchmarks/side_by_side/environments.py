@@ -7,11 +7,13 @@ import os
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit.errors import EdgekitError
 from edgekit.progress import console
+from edgekit.runtime import available_cores
 
 FOLDER = Path(os.environ.get("EDGEKIT_PEERS", ".peers"))
 LOCKS = Path(__file__).parent / "locks"
@@ -42,20 +44,36 @@ class Environment:
         Raises:
             EdgekitError: pip could not install it; its last line is quoted.
         """
-        wanted = hashlib.sha256(self.pinned().encode()).hexdigest()
-        folder = FOLDER.resolve() / self.name
-        done = folder / ".done"
-        if not done.is_file() or done.read_text() != wanted:
+        if not self.is_made():
             with console.status(f"Installing {self.name} …"):
-                subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-                pins = ("--constraint", str(self.lock)) if self.lock.is_file() else ()
-                words = [str(folder / "bin" / "pip"), "install", "--quiet", *pins, *self.requirements]
-                result = subprocess.run(words, capture_output=True, text=True)
-            if result.returncode:
-                lines = [line for line in result.stderr.splitlines() if line.startswith("ERROR")]
-                raise EdgekitError(f"pip: {(lines or ['failed'])[-1]}{self.remark}")
-            done.write_text(wanted)
-        return folder / "bin" / "python"
+                self.make()
+        return self._folder / "bin" / "python"
+
+    def make(self) -> None:
+        """Install it; raises as `python`."""
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(self._folder)], check=True)
+        pins = ("--constraint", str(self.lock)) if self.lock.is_file() else ()
+        words = [str(self._folder / "bin" / "pip"), "install", "--quiet", *pins, *self.requirements]
+        result = subprocess.run(words, capture_output=True, text=True)
+        if result.returncode:
+            lines = [line for line in result.stderr.splitlines() if line.startswith("ERROR")]
+            raise EdgekitError(f"pip: {(lines or ['failed'])[-1]}{self.remark}")
+        self._done.write_text(self._mark())
+
+    @property
+    def _folder(self) -> Path:
+        return FOLDER.resolve() / self.name
+
+    @property
+    def _done(self) -> Path:
+        return self._folder / ".done"
+
+    def _mark(self) -> str:
+        return hashlib.sha256(self.pinned().encode()).hexdigest()
+
+    def is_made(self) -> bool:
+        """Whether it is there, as wanted."""
+        return self._done.is_file() and self._done.read_text() == self._mark()
 
     def freeze(self) -> None:
         """Write the lock from what is installed."""
@@ -95,3 +113,12 @@ ENVIRONMENTS = {
         Environment("opencv", ("opencv-python-headless==5.0.0.93",)),
     )
 }
+
+
+def make_all() -> None:
+    """Those that are not there yet, as many at a time as there are cores. Who needs one that fails tells why."""
+    missing = [environment for environment in ENVIRONMENTS.values() if not environment.is_made()]
+    if missing:
+        names = ", ".join(environment.name for environment in missing)
+        with console.status(f"Installing {names} …"), ThreadPoolExecutor(available_cores()) as pool:
+            wait([pool.submit(environment.make) for environment in missing])

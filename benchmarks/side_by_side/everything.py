@@ -17,7 +17,7 @@ from pathlib import Path
 import click
 
 from benchmarks.side_by_side.conversion import WORK
-from benchmarks.side_by_side.environments import LOCKS
+from benchmarks.side_by_side.environments import LOCKS, make_all
 from benchmarks.side_by_side.routes import PEERS, digest, edgekit_sources
 from benchmarks.side_by_side.subjects import COUNTED, FOREIGN, SUBJECTS, Subject
 from benchmarks.support import RESULTS, machine
@@ -37,6 +37,7 @@ def main(calibration: str | None, evaluation: str | None, emulated: bool, again:
         raise InputError("--calibration and --evaluation must go together, got one of them.")
     folders = ["--calibration", calibration, "--evaluation", evaluation] if calibration and evaluation else []
     subjects = {name: subject for name, subject in SUBJECTS.items() if folders or not subject.is_imagenet}
+    make_all()
     failed = _fetch(subjects)
     for name, subject in subjects.items():
         words = [

@@ -78,9 +78,7 @@ WOULD_TAKE: dict[Kind, str] = {
     ),
     Kind.SECONDS: (
         "edgekit compares every stage with PyTorch and tries the file on three sets of kernels before it "
-        "hands it out; the others hand out what they made. `int8` tunes for most of its time besides: half of"
-        " the steps would cost 0.2 dB (docs/measured.md). Not tried yet: loading TensorFlow while PyTorch "
-        "exports."
+        "hands it out; the others hand out what they made. `int8` tunes for most of its time besides."
     ),
     Kind.IMAGE: (
         "on the networks for ImageNet, OpenVINO's own kernels for this processor are faster with one thread. "

@@ -34,6 +34,7 @@ from edgekit_quantize.report.document import Document
 from edgekit_quantize.report.examples import pictures_of
 from edgekit_quantize.report.make import build_report, write_report
 from edgekit_quantize.report.reference import open_reference
+from edgekit_quantize.workers import start_workers
 
 
 @dataclass(frozen=True)
@@ -132,14 +133,15 @@ def _train(plan: Plan, job: Job) -> None:
 def _convert(plan: Plan, job: Job) -> Conversion:
     out = plan.path("model.tflite")
     # Calibration sees training images only: the test images judge.
-    result = convert(
-        str(plan.path("model.pt")),
-        job.train_set,
-        [load_recipe("int8")],
-        name="cifar10-mobilenet_v2",
-        seed=plan.seed,
-        threads=plan.threads,
-    )
+    with start_workers(str(plan.path("model.pt"))) as workers:
+        result = convert(
+            workers,
+            job.train_set,
+            [load_recipe("int8")],
+            name="cifar10-mobilenet_v2",
+            seed=plan.seed,
+            threads=plan.threads,
+        )
     write_all({out: result.data, plan.path("model.onnx"): result.onnx})
     show(result, str(out))
     return result

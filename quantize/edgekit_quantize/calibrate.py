@@ -37,17 +37,14 @@ class Extremes:
     low: float = 0.0
     high: float = 0.0
 
-    def add(self, values: NDArray[np.float32]) -> None:
-        """See float32 values of any shape.
-
-        Raises:
-            ValueError: One is NaN or infinite.
-        """
+    def add(self, values: NDArray[np.float32]) -> bool:
+        """See float32 values of any shape; False, and nothing is kept, if one is NaN or infinite."""
         low, high = float(values.min()), float(values.max())
         # Of values with a NaN, both are NaN.
         if not (math.isfinite(low) and math.isfinite(high)):
-            raise ValueError("finite, got NaN or infinity")
+            return False
         self.low, self.high = min(self.low, low), max(self.high, high)
+        return True
 
     def range(self) -> Range:
         """From one to the other; if all is zero, [0, 1]."""
@@ -68,13 +65,15 @@ class Histogram(Extremes):
     counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(2 * HALF_BINS, np.int64))
     exponent: int = -100
 
-    def add(self, values: NDArray[np.float32]) -> None:
-        """Count float32 values of any shape; raises as `Extremes.add`."""
-        super().add(values)
+    def add(self, values: NDArray[np.float32]) -> bool:
+        """Count float32 values of any shape, as `Extremes.add`."""
+        if not super().add(values):
+            return False
         self._widen(max(-self.low, self.high))
         bins = np.floor(values.ravel() * np.float32(2.0**-self.exponent)).astype(np.int32)
         bins += HALF_BINS
         self.counts += np.bincount(bins, minlength=2 * HALF_BINS)
+        return True
 
     def centers(self) -> NDArray[np.float64]:
         """Middle value of each bin."""
@@ -111,10 +110,8 @@ def collect(float_model: bytes, inputs: Iterable[NDArray[np.float32]], kind: typ
     for pixels in inputs:
         tensors.run(pixels)
         for name, seen in found.items():
-            try:
-                seen.add(tensors.real(name))
-            except ValueError as error:
-                raise InputError(f"Activations must be {error} in tensor {name}.", "Train again.") from error
+            if not seen.add(tensors.real(name)):
+                raise InputError(f"Activations must be finite, got NaN or infinity in tensor {name}.", "Train again.")
         images += 1
     if not images:
         raise InputError("Calibration must see at least one image, got none.", "Check --calibration.")

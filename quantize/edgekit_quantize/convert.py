@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,7 @@ from edgekit_quantize.export import onnx_logits, torch_logits
 from edgekit_quantize.proof import Proof, prove
 from edgekit_quantize.recipe import Format, Recipe
 from edgekit_quantize.seal import seal
-from edgekit_quantize.source import ForeignOptions, Source, open_source
+from edgekit_quantize.source import ForeignOptions, Source, open_checkpoint, open_onnx
 from edgekit_quantize.tflite import convert_with, tflite_logits
 from edgekit_quantize.verify import Check, Comparison, compare_floats, is_one_answer
 from edgekit_quantize.workers import Workers
@@ -61,7 +62,7 @@ class Conversion:
 
 
 def convert(
-    text: str,
+    workers: Workers,
     images: ImageSet,
     recipes: Sequence[Recipe],
     *,
@@ -73,12 +74,11 @@ def convert(
     budget: float = float("inf"),
     limit: Limit | None = None,
     golden: Sequence[Image] = (),
-    workers: Workers | None = None,
 ) -> Conversion:
     """Convert and quantize a classifier to one self-describing model.
 
     Args:
-        text: A .pt or .onnx file or "mobilenet_v2:imagenet"; see `source.open_source`.
+        workers: Started on a .pt or .onnx file or "mobilenet_v2:imagenet"; for this conversion only.
         images: Calibration images; at most `Recipe.calibration_images` of them are used.
         recipes: How to quantize; of several, `choose.choose` takes one.
         name: Of the model, for the card.
@@ -89,7 +89,6 @@ def convert(
         budget: Seconds for all recipes together; see `choose.choose`.
         limit: How much accuracy may be lost; see `choose.choose`.
         golden: RGB uint8 (H, W, 3), for golden samples; by default some of the calibration images.
-        workers: Those that have been started on `text` before.
 
     Raises:
         InputError: Unusable network or images.
@@ -97,39 +96,37 @@ def convert(
         EdgekitError: A stage does not agree with the one before it.
     """
     seconds: dict[str, float] = {}
-    with workers or Workers(text) as started:
-        model = _float_model(text, images, recipes, foreign or ForeignOptions(), started, seed, threads, seconds)
-        with _stage("quantize", seconds):
-            choice = choose(model, recipes, seed=seed, threads=threads, budget=budget, limit=limit)
-        chosen = choice.candidate
-        with _stage("prove", seconds):
-            proof = _prove(model, chosen, threads)
-        with _stage("seal", seconds), console.status("seal …"):
-            measurements = _measurements(model, choice, proof)
-            shown = golden or model.images.originals
-            data = seal(model.source, model.images, chosen, measurements, shown, name=name, seed=seed)
-        page = None
-        if explain:
-            with _stage("explain", seconds):
-                page = _explain(model, chosen, name)
-        exported = started.onnx.read_bytes()
+    model = _float_model(workers, images, recipes, foreign or ForeignOptions(), seed, threads, seconds)
+    with _stage("quantize", seconds):
+        choice = choose(model, recipes, seed=seed, threads=threads, budget=budget, limit=limit)
+    chosen = choice.candidate
+    with _stage("prove", seconds):
+        proof = _prove(model, chosen, threads)
+    with _stage("seal", seconds), console.status("seal …"):
+        measurements = _measurements(model, choice, proof)
+        shown = golden or model.images.originals
+        data = seal(model.source, model.images, chosen, measurements, shown, name=name, seed=seed)
+    page = None
+    if explain:
+        with _stage("explain", seconds):
+            page = _explain(model, chosen, name)
+    exported = workers.onnx.read_bytes()
     warnings = tuple(_warnings(model, choice, proof))
     return Conversion(data, exported, page, model.comparisons, choice, proof, seconds, model.images.skipped, warnings)
 
 
 def _float_model(
-    text: str,
+    workers: Workers,
     images: ImageSet,
     recipes: Sequence[Recipe],
     foreign: ForeignOptions,
-    workers: Workers,
     seed: int,
     threads: int,
     seconds: dict[str, float],
 ) -> FloatModel:
     """The stages that all recipes share."""
     with _stage("to ONNX", seconds), console.status("to ONNX …"):
-        source = open_source(text, workers.onnx, foreign, workers.exporter)
+        source = _open(workers, foreign)
         check_normalization(source.input)
         most = max(recipe.calibration_images for recipe in recipes)
         chosen = read_calibration_images(images, source.input, source.labels, most, seed)
@@ -142,6 +139,12 @@ def _float_model(
         logits = tflite_logits(flatbuffer, sample, threads)
         comparisons += (compare_floats("ONNX → float TFLite", from_onnx, logits),)
     return FloatModel(source, chosen, flatbuffer, logits, comparisons)
+
+
+def _open(workers: Workers, foreign: ForeignOptions) -> Source:
+    if workers.exporter is None:
+        return open_onnx(Path(workers.source), workers.onnx, foreign)
+    return open_checkpoint(workers.exporter, foreign)
 
 
 def _prove(model: FloatModel, chosen: Candidate, threads: int) -> Proof | None:

@@ -121,7 +121,7 @@ def command(
     from edgekit.files import check_writable, write_all
     from edgekit.images import labelled_folder, unlabelled_folder
     from edgekit_quantize.recipe import load_recipe
-    from edgekit_quantize.workers import Workers
+    from edgekit_quantize.workers import is_onnx, start_workers
 
     if not out.endswith(".tflite"):
         raise InputError(f"--out must end in .tflite, got {out}.")
@@ -145,7 +145,7 @@ def command(
     limit = _limit(options["max_drop"], options["evaluation"])
 
     # They load their libraries while this process loads its own.
-    with Workers(source) as workers:
+    with start_workers(source) as workers:
         from edgekit.progress import console
         from edgekit.runtime import available_cores
         from edgekit_quantize.convert import convert
@@ -154,12 +154,12 @@ def command(
         from edgekit_quantize.source import ForeignOptions
 
         foreign = ForeignOptions(options["mean"], options["std"], options["crop"], labels)
-        if source.lower().endswith(".onnx") and Path(source).is_file():
+        if is_onnx(source) and Path(source).is_file():
             for name in ("mean", "std"):
                 if options[name] is None:
                     console.print(f"[yellow]No --{name} given: assuming {name} = 0.5.[/yellow]")
         result = convert(
-            source,
+            workers,
             images,
             recipes,
             foreign=foreign,
@@ -170,7 +170,6 @@ def command(
             budget=60.0 * options["budget"],
             limit=limit,
             golden=golden,
-            workers=workers,
         )
     contents: dict[str, bytes | str] = {"--out": result.data, "--onnx": result.onnx, "--explain": result.page or ""}
     if mediapipe_out is not None:

@@ -31,7 +31,7 @@ _OLDEST_OPSET = 13
 
 
 def export_onnx(network: nn.Module, spec: InputSpec, path: Path) -> None:
-    """Write `network` (evaluation mode, whose batch normalization the exporter folds) as ONNX.
+    """Write `network` (evaluation mode, whose batch normalization, if any is left, the exporter folds) as ONNX.
 
     Input `image` (1, 3, height, width) float32 normalized RGB; output `logits` (1, classes).
     """
@@ -53,19 +53,13 @@ def export_onnx(network: nn.Module, spec: InputSpec, path: Path) -> None:
         )
 
 
-def export_in_child(source: str, path: Path, worker: ExportWorker | None = None) -> None:
-    """`export_onnx` of a checkpoint or known network, in a process of its own.
-
-    Args:
-        source: A .pt file or a network's name, known to be loadable.
-        path: Where to write.
-        worker: One that has been started on them before.
+def export_with(worker: ExportWorker) -> None:
+    """`export_onnx` in a process of its own, of a source that is known to be loadable.
 
     Raises:
         EdgekitError: The exporter failed; its last words are quoted.
     """
-    with worker or ExportWorker(source, path) as started:
-        code, _, complained = started.work()
+    code, _, complained = worker.work()
     if code:
         words = [line for line in complained.splitlines() if line.strip()] or ["no message"]
         raise EdgekitError(f"The network must be exportable to ONNX, got: {words[-1][:300]}.", "Please report it.")

@@ -14,8 +14,8 @@ from edgekit.files import sha256
 from edgekit.train import checkpoint as checkpoints
 from edgekit.train.checkpoint import Checkpoint
 from edgekit.train.weights import FILE_SHA256, imagenet_checkpoint
-from edgekit_quantize.export import check_finite, export_in_child, import_onnx
-from edgekit_quantize.workers import ExportWorker
+from edgekit_quantize.export import check_finite, export_with, import_onnx
+from edgekit_quantize.workers import ExportWorker, is_onnx
 
 IMAGENET_NAME = "mobilenet_v2:imagenet"
 
@@ -64,30 +64,35 @@ class ForeignOptions:
         return any(value is not None for value in (self.mean, self.std, self.crop_fraction, self.labels))
 
 
-def open_source(text: str, onnx: Path, options: ForeignOptions, exporter: ExportWorker | None = None) -> Source:
+def open_source(text: str, onnx: Path, options: ForeignOptions) -> Source:
     """Bring what the user named into ONNX form.
 
     Args:
         text: Path of a .pt or .onnx file, or "mobilenet_v2:imagenet".
         onnx: Where to write the ONNX file.
         options: For an ONNX file only.
-        exporter: One that has been started on them before.
 
     Raises:
         InputError: It cannot be read or used; or options for a checkpoint, which knows its own.
     """
-    if text.lower().endswith(".onnx"):
-        return _from_onnx(Path(text), onnx, options)
+    if is_onnx(text):
+        return open_onnx(Path(text), onnx, options)
+    with ExportWorker(text, onnx) as exporter:
+        return open_checkpoint(exporter, options)
+
+
+def open_checkpoint(exporter: ExportWorker, options: ForeignOptions) -> Source:
+    """As `open_source`, of what the exporter was started on."""
     if options.given():
         raise InputError(
             "--mean, --std, --crop and --labels must go with an .onnx file, got them with a checkpoint, "
             "which knows its own."
         )
-    loaded, digest = load_float(text)
+    loaded, digest = load_float(exporter.source)
     network = loaded.network()
-    export_in_child(text, onnx, exporter)
-    check_finite(load_onnx(str(onnx)), text)
-    return Source(onnx, network, loaded.architecture, loaded.input, loaded.labels, digest)
+    export_with(exporter)
+    check_finite(load_onnx(str(exporter.path)), exporter.source)
+    return Source(exporter.path, network, loaded.architecture, loaded.input, loaded.labels, digest)
 
 
 def load_float(text: str) -> tuple[Checkpoint, str]:
@@ -104,7 +109,8 @@ def load_float(text: str) -> tuple[Checkpoint, str]:
     return imagenet_checkpoint(), FILE_SHA256
 
 
-def _from_onnx(path: Path, onnx: Path, options: ForeignOptions) -> Source:
+def open_onnx(path: Path, onnx: Path, options: ForeignOptions) -> Source:
+    """As `open_source`, of an ONNX file."""
     imported = import_onnx(path, onnx)
     classes = imported.classes
     labels = options.labels

@@ -11,15 +11,16 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from edgekit_quantize.workers import wait_for_start
+from edgekit_quantize.workers import told_to_start
 
 
 def main(source: str, target: str) -> None:
     """Convert and write the flatbuffer."""
+    told = told_to_start()
     import onnx2tf
     import tensorflow as tf
 
-    wait_for_start()
+    told.wait()
     model = onnx2tf.convert(
         input_onnx_file_path=source,
         output_folder_path="unused",

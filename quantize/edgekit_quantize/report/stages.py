@@ -25,7 +25,7 @@ from edgekit.progress import console
 from edgekit.runtime import Kernels, Network, check_card
 from edgekit.train import checkpoint as checkpoints
 from edgekit.train.checkpoint import Checkpoint
-from edgekit_quantize.export import export_in_child, import_onnx
+from edgekit_quantize.export import export_with, import_onnx
 from edgekit_quantize.formats import format_of
 from edgekit_quantize.recipe import Format
 from edgekit_quantize.report.answers import Role
@@ -34,6 +34,7 @@ from edgekit_quantize.report.reference import Reference
 from edgekit_quantize.report.store import Store
 from edgekit_quantize.report.worker import Asked
 from edgekit_quantize.tflite import convert_onnx
+from edgekit_quantize.workers import ExportWorker
 
 # onnx2tf compares its layers on so many.
 _SAMPLE = 20
@@ -179,7 +180,8 @@ def is_rewritten(bundle: Bundle) -> bool:
 
 
 def _export(checkpoint: Path, onnx: Path) -> None:
-    export_in_child(str(checkpoint), onnx)
+    with ExportWorker(str(checkpoint), onnx) as worker:
+        export_with(worker)
 
 
 def _file(role: Role, name: str, file_format: str, path: Path, model: Model) -> Stage:
