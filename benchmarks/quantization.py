@@ -132,14 +132,14 @@ def main(source: str, calibration: str, evaluation: str, ablation: bool, **optio
     chosen["recipes"] = {BASELINE: rows[BASELINE]} | chosen["recipes"]
     float_top1 = wilson(int(np.sum(reference.argmax(1) == targets)), len(targets))
     content = {
-        "source": source,
+        "source": Path(source).name,
         "seeds": options["seeds"],
         "evaluation_images": len(targets),
         "float_top1": asdict(float_top1),
         "machine": facts,
     } | {title: {name: asdict(row) for name, row in table.items()} for title, table in chosen.items()}
     note = (
-        f"{source}, float: {number(float_top1.value)} % top-1 ({interval(float_top1)}), n = {len(targets):,}; "
+        f"{Path(source).name}, float: {number(float_top1.value)} % top-1 ({interval(float_top1)}), n = {len(targets):,}; "
         f"in brackets: 95 % intervals.{mean_drops(chosen['recipes'], tables['recipes'])}"
     )
     write_results(out, content, "\n\n".join([note, *map(table_of, chosen.values())]))
