@@ -139,8 +139,8 @@ def main(source: str, calibration: str, evaluation: str, ablation: bool, **optio
         "machine": facts,
     } | {title: {name: asdict(row) for name, row in table.items()} for title, table in chosen.items()}
     note = (
-        f"{Path(source).name}, float: {number(float_top1.value)} % top-1 ({interval(float_top1)}), n = {len(targets):,}; "
-        f"in brackets: 95 % intervals.{mean_drops(chosen['recipes'], tables['recipes'])}"
+        f"{Path(source).name}, float: {number(float_top1.value)} % top-1 ({interval(float_top1)}), "
+        f"n = {len(targets):,}; in brackets: 95 % intervals.{mean_drops(chosen['recipes'], tables['recipes'])}"
     )
     write_results(out, content, "\n\n".join([note, *map(table_of, chosen.values())]))
 
