@@ -22,6 +22,7 @@ from edgekit.train import cifar10, weights
 from edgekit.train.data import for_evaluation
 from edgekit_quantize.export import onnx_logits
 from edgekit_quantize.source import ForeignOptions, open_source
+from edgekit_quantize.workers import start_workers
 
 CIFAR10 = "cifar10"
 CALIBRATION = 250
@@ -60,7 +61,9 @@ def prepare(source: str, foreign: ForeignOptions, calibration: str, evaluation: 
         InputError: An image is in both.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    opened = open_source(source, folder / "net.onnx", foreign)
+    with start_workers(source) as workers:
+        opened = open_source(workers, foreign)
+        shutil.copyfile(workers.onnx, folder / "net.onnx")
     if source.endswith(".onnx"):
         shutil.copyfile(Path(source).with_suffix(".pt2"), folder / "net.pt2")
     elif Path(source).is_file():

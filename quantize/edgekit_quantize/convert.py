@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +22,7 @@ from edgekit_quantize.export import onnx_logits, torch_logits
 from edgekit_quantize.proof import Proof, prove
 from edgekit_quantize.recipe import Format, Recipe
 from edgekit_quantize.seal import seal
-from edgekit_quantize.source import ForeignOptions, Source, open_checkpoint, open_onnx
+from edgekit_quantize.source import ForeignOptions, Source, open_source
 from edgekit_quantize.tflite import convert_with, tflite_logits
 from edgekit_quantize.verify import Check, Comparison, compare_floats, is_one_answer
 from edgekit_quantize.workers import Workers
@@ -78,7 +77,7 @@ def convert(
     """Convert and quantize a classifier to one self-describing model.
 
     Args:
-        workers: Started on a .pt or .onnx file or "mobilenet_v2:imagenet"; for this conversion only.
+        workers: Started for this conversion on what is converted.
         images: Calibration images; at most `Recipe.calibration_images` of them are used.
         recipes: How to quantize; of several, `choose.choose` takes one.
         name: Of the model, for the card.
@@ -126,7 +125,7 @@ def _float_model(
 ) -> FloatModel:
     """The stages that all recipes share."""
     with _stage("to ONNX", seconds), console.status("to ONNX …"):
-        source = _open(workers, foreign)
+        source = open_source(workers, foreign)
         check_normalization(source.input)
         most = max(recipe.calibration_images for recipe in recipes)
         chosen = read_calibration_images(images, source.input, source.labels, most, seed)
@@ -139,12 +138,6 @@ def _float_model(
         logits = tflite_logits(flatbuffer, sample, threads)
         comparisons += (compare_floats("ONNX → float TFLite", from_onnx, logits),)
     return FloatModel(source, chosen, flatbuffer, logits, comparisons)
-
-
-def _open(workers: Workers, foreign: ForeignOptions) -> Source:
-    if workers.exporter is None:
-        return open_onnx(Path(workers.source), workers.onnx, foreign)
-    return open_checkpoint(workers.exporter, foreign)
 
 
 def _prove(model: FloatModel, chosen: Candidate, threads: int) -> Proof | None:

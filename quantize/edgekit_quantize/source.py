@@ -15,7 +15,7 @@ from edgekit.train import checkpoint as checkpoints
 from edgekit.train.checkpoint import Checkpoint
 from edgekit.train.weights import FILE_SHA256, imagenet_checkpoint
 from edgekit_quantize.export import check_finite, export_with, import_onnx
-from edgekit_quantize.workers import ExportWorker, is_onnx
+from edgekit_quantize.workers import ExportWorker, Workers
 
 IMAGENET_NAME = "mobilenet_v2:imagenet"
 
@@ -64,35 +64,19 @@ class ForeignOptions:
         return any(value is not None for value in (self.mean, self.std, self.crop_fraction, self.labels))
 
 
-def open_source(text: str, onnx: Path, options: ForeignOptions) -> Source:
-    """Bring what the user named into ONNX form.
+def open_source(workers: Workers, options: ForeignOptions) -> Source:
+    """Bring what they were started on into ONNX form, as `workers.onnx`.
 
     Args:
-        text: Path of a .pt or .onnx file, or "mobilenet_v2:imagenet".
-        onnx: Where to write the ONNX file.
+        workers: Whose exporter has not worked yet.
         options: For an ONNX file only.
 
     Raises:
         InputError: It cannot be read or used; or options for a checkpoint, which knows its own.
     """
-    if is_onnx(text):
-        return open_onnx(Path(text), onnx, options)
-    with ExportWorker(text, onnx) as exporter:
-        return open_checkpoint(exporter, options)
-
-
-def open_checkpoint(exporter: ExportWorker, options: ForeignOptions) -> Source:
-    """As `open_source`, of what the exporter was started on."""
-    if options.given():
-        raise InputError(
-            "--mean, --std, --crop and --labels must go with an .onnx file, got them with a checkpoint, "
-            "which knows its own."
-        )
-    loaded, digest = load_float(exporter.source)
-    network = loaded.network()
-    export_with(exporter)
-    check_finite(load_onnx(str(exporter.path)), exporter.source)
-    return Source(exporter.path, network, loaded.architecture, loaded.input, loaded.labels, digest)
+    if workers.exporter is None:
+        return _from_onnx(Path(workers.source), workers.onnx, options)
+    return _from_checkpoint(workers.exporter, options)
 
 
 def load_float(text: str) -> tuple[Checkpoint, str]:
@@ -109,8 +93,20 @@ def load_float(text: str) -> tuple[Checkpoint, str]:
     return imagenet_checkpoint(), FILE_SHA256
 
 
-def open_onnx(path: Path, onnx: Path, options: ForeignOptions) -> Source:
-    """As `open_source`, of an ONNX file."""
+def _from_checkpoint(exporter: ExportWorker, options: ForeignOptions) -> Source:
+    if options.given():
+        raise InputError(
+            "--mean, --std, --crop and --labels must go with an .onnx file, got them with a checkpoint, "
+            "which knows its own."
+        )
+    loaded, digest = load_float(exporter.source)
+    network = loaded.network()
+    export_with(exporter)
+    check_finite(load_onnx(str(exporter.path)), exporter.source)
+    return Source(exporter.path, network, loaded.architecture, loaded.input, loaded.labels, digest)
+
+
+def _from_onnx(path: Path, onnx: Path, options: ForeignOptions) -> Source:
     imported = import_onnx(path, onnx)
     classes = imported.classes
     labels = options.labels

@@ -15,8 +15,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
-from typing import Self
+from typing import IO, Self, cast
 
 # Of a worker whose caller has ended before it.
 ORPHANED = 75
@@ -38,12 +37,12 @@ class Worker:
         module: str,
         *words: str | Path,
         folder: Path | None = None,
-        environment: Mapping[str, str] = MappingProxyType({}),
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self._process = subprocess.Popen(  # noqa: S603 - our own module
             [sys.executable, "-m", f"{__package__}.{module}", *words],
             cwd=folder,
-            env=os.environ | environment,
+            env=os.environ | (environment or {}),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -51,7 +50,8 @@ class Worker:
             errors="replace",
         )
         # Open as long as the caller lives: at its end the worker ends too. `communicate` would close it.
-        self._lifeline, self._process.stdin = self._process.stdin, None
+        self._lifeline = cast(IO[str], self._process.stdin)
+        self._process.stdin = None
 
     def __enter__(self) -> Self:
         return self
@@ -59,22 +59,17 @@ class Worker:
     def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.communicate()
-        self._close()
+        # One that has ended may have left the line unread.
+        with contextlib.suppress(BrokenPipeError):
+            self._lifeline.close()
 
     def work(self) -> tuple[int, str, str]:
         """Tell it to start and wait, once: exit code, stdout, stderr; also those of one that has ended already."""
-        if self._lifeline is not None:
-            with contextlib.suppress(BrokenPipeError):
-                self._lifeline.write(_START)
-                self._lifeline.flush()
+        with contextlib.suppress(BrokenPipeError):
+            self._lifeline.write(_START)
+            self._lifeline.flush()
         said, complained = self._process.communicate()
-        self._close()
         return self._process.returncode, said, complained
-
-    def _close(self) -> None:
-        if self._lifeline is not None:
-            with contextlib.suppress(BrokenPipeError):
-                self._lifeline.close()
 
 
 class ExportWorker(Worker):
@@ -117,7 +112,7 @@ class Workers:
     """The processes of one conversion.
 
     Attributes:
-        source: What is converted; see `source.open_source`.
+        source: Path of a .pt or .onnx file, or "mobilenet_v2:imagenet".
         onnx: Where its ONNX file belongs.
         exporter: Writes it there; None where the source is an ONNX file.
         tflite: Makes float TFLite of it.

@@ -1,5 +1,6 @@
 """The processes of a conversion end with it, and with whoever started them."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -16,7 +17,10 @@ def workers_of(process):
     """The modules of this process's workers, and the processes."""
     found = {}
     for child in process.children():
-        words = " ".join(child.cmdline())
+        words = ""
+        # Another test's, perhaps, that has just ended.
+        with contextlib.suppress(psutil.Error):
+            words = " ".join(child.cmdline())
         found |= {name: child for name in ("export_worker", "tflite_worker") if f"edgekit_quantize.{name}" in words}
     return found
 
@@ -29,7 +33,10 @@ def wait_until(condition, seconds=60):
 
 
 def is_gone(process):
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def test_nothing_stays_of_a_conversion_that_stops_before_its_work():
