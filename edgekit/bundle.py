@@ -12,6 +12,7 @@ import hashlib
 import io
 import struct
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def seal(flatbuffer: bytes, card: Card, images: dict[str, bytes]) -> bytes:
         The bytes of the model file; the same arguments give the same bytes.
     """
     card = replace(card, flatbuffer_sha256=hashlib.sha256(flatbuffer).hexdigest())
-    members = {CARD_NAME: card.to_json().encode(), LABELS_NAME: ("\n".join(card.labels) + "\n").encode(), **images}
+    members = {CARD_NAME: card.to_json().encode(), LABELS_NAME: labels_text(card.labels), **images}
     buffer = io.BytesIO()
     buffer.write(flatbuffer)
     # Mode "a" on bytes that are no zip appends an archive whose offsets count from the start of the file,
@@ -57,6 +58,11 @@ def seal(flatbuffer: bytes, card: Card, images: dict[str, bytes]) -> bytes:
             info.external_attr = 0o644 << 16
             archive.writestr(info, data)
     return buffer.getvalue()
+
+
+def labels_text(labels: Sequence[str]) -> bytes:
+    """labels.txt: UTF-8, a name per line."""
+    return ("\n".join(labels) + "\n").encode()
 
 
 def read(path: str | Path) -> Bundle:
@@ -93,9 +99,9 @@ def parse(data: bytes, name: str = "model") -> Bundle:
         struct.error,
     ) as error:
         raise _without_card(data, name) from error
-    if CARD_NAME not in members:
+    if CARD_NAME not in members or LABELS_NAME not in members:
         raise _without_card(data, name)
-    card = Card.from_json(members.pop(CARD_NAME))
+    card = Card.from_json(members[CARD_NAME], _labels(members[LABELS_NAME], name))
     # A view: a slice would be a copy of the whole network.
     if hashlib.sha256(memoryview(data)[:front]).hexdigest() != card.flatbuffer_sha256:
         raise InputError(
@@ -103,6 +109,13 @@ def parse(data: bytes, name: str = "model") -> Bundle:
         )
     images = {key: value for key, value in members.items() if key.endswith(".png")}
     return Bundle(card=card, data=data, images=images)
+
+
+def _labels(text: bytes, name: str) -> list[str]:
+    try:
+        return text.decode().removesuffix("\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{LABELS_NAME} in {name} must be UTF-8, got: {error}.") from error
 
 
 def _unzip(data: bytes) -> tuple[dict[str, bytes], int]:

@@ -1,24 +1,28 @@
 """The model card: everything a runtime needs to know about a .tflite, as `edgekit.json` inside that file.
 
 The card is strict. A key that this version does not know is refused, so that a file is never half-understood;
-any change of keys raises SCHEMA_VERSION.
+any change of keys raises SCHEMA_VERSION. Class names are not in its JSON: they stand in labels.txt beside it, where
+TFLite Metadata looks for them, and once is enough.
 """
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import functools
 import json
 import math
 import types
 import typing
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from edgekit.errors import InputError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+_LABELS = "labels"
 _hints = functools.cache(typing.get_type_hints)
 
 
@@ -152,6 +156,8 @@ class Measurement:
 class GoldenSample:
     """An image in the file and the exact output codes it must give after `edgekit.preprocess`.
 
+    Codes are int8, a byte per class; base64 in the JSON.
+
     Attributes:
         image: Name of the PNG in the zip tail.
         xnnpack: Output under LiteRT with XNNPACK: exact on x86 and on every 64-bit Pi.
@@ -160,8 +166,8 @@ class GoldenSample:
     """
 
     image: str
-    xnnpack: tuple[int, ...]
-    builtin: tuple[int, ...]
+    xnnpack: bytes
+    builtin: bytes
 
 
 @dataclass(frozen=True)
@@ -169,7 +175,7 @@ class Card:
     """The whole card. See the attributes' own classes.
 
     Attributes:
-        labels: Class names in output order.
+        labels: Class names in output order, a line of text each.
         flatbuffer_sha256: Hash of the bytes before the zip tail.
         builtin_runtime: Package and version of the interpreter that gave `builtin`, such as "tflite-runtime 2.14.0".
         builtin_bound: How far (in output codes) builtin kernels of another version or processor may be from `builtin`.
@@ -193,17 +199,26 @@ class Card:
             raise InputError(
                 f"The card must have one label per class, got {len(self.labels)} labels for {self.output.classes}."
             )
+        if broken := [label for label in self.labels if "\n" in label or "\r" in label]:
+            raise InputError(f"A label must be one line of text, got {broken[0]!r}.")
 
     def to_json(self) -> str:
-        """Canonical JSON: sorted keys, no spaces, UTF-8, one trailing newline."""
-        return json.dumps(to_plain(self), sort_keys=True, ensure_ascii=False, separators=(",", ":")) + "\n"
+        """All but the labels, as canonical JSON: sorted keys, no spaces, UTF-8, one trailing newline."""
+        plain = to_plain(self)
+        del plain[_LABELS]
+        return json.dumps(plain, sort_keys=True, ensure_ascii=False, separators=(",", ":")) + "\n"
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> Card:
+    def from_json(cls, text: str | bytes, labels: Sequence[str]) -> Card:
         """Parse a card.
 
+        Args:
+            text: What `to_json` gives.
+            labels: Class names in output order.
+
         Raises:
-            InputError: Not JSON, another schema version, an unknown or missing key, a value of the wrong type.
+            InputError: Not JSON, another schema version, an unknown or missing key, a value of the wrong type, labels
+                that do not fit.
         """
         try:
             plain = json.loads(text)
@@ -215,18 +230,24 @@ class Card:
                 f"The card's schema_version must be {SCHEMA_VERSION}, got {version!r}.",
                 "Update edgekit, or convert the model again.",
             )
-        card: Card = from_plain(cls, plain, "card")
+        if _LABELS in plain:
+            raise InputError(
+                f"card must hold only known keys, got {_LABELS}.", "Labels stand beside it, in labels.txt."
+            )
+        card: Card = from_plain(cls, plain | {_LABELS: list(labels)}, "card")
         return card
 
 
 def to_plain(value: Any) -> Any:
-    """Dataclasses to dicts and tuples to lists, recursively: what json.dumps takes."""
+    """Dataclasses to dicts, tuples to lists and bytes to base64, recursively: what json.dumps takes."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, (tuple, list)):
         return [to_plain(item) for item in value]
     if isinstance(value, dict):
         return {key: to_plain(item) for key, item in value.items()}
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
     # A str enum would be pickled as code by checkpoints.
     return value.value if isinstance(value, StrEnum) else value
 
@@ -249,6 +270,8 @@ def from_plain(kind: Any, value: Any, where: str) -> Any:
         if not isinstance(value, dict):
             raise InputError(f"{where} must be an object, got {value!r}.")
         return {key: from_plain(typing.get_args(kind)[1], item, f"{where}.{key}") for key, item in value.items()}
+    if kind is bytes:
+        return _bytes_from(value, where)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(kind, type) and issubclass(kind, StrEnum):
@@ -259,6 +282,13 @@ def from_plain(kind: Any, value: Any, where: str) -> Any:
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise InputError(f"{where} must be {kind.__name__}, got {value!r}.")
     return value
+
+
+def _bytes_from(value: Any, where: str) -> bytes:
+    try:
+        return base64.b64decode(value, validate=True)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{where} must be base64, got {value!r}.") from error
 
 
 def _dataclass_from(kind: Any, value: Any, where: str) -> Any:
@@ -288,7 +318,7 @@ def _tuple_from(arguments: tuple[Any, ...], value: Any, where: str) -> Any:
     endless = len(arguments) == 2 and arguments[1] is Ellipsis
     if not endless and len(value) != len(arguments):
         raise InputError(f"{where} must have {len(arguments)} values, got {len(value)}.")
-    # A card holds thousands of labels and codes; one by one they would be the slowest part of opening a model.
+    # There may be thousands of labels; one by one they would be the slowest part of opening a model.
     if endless and set(map(type, value)) == {arguments[0]}:
         return tuple(value)
     kinds = [arguments[0]] * len(value) if endless else list(arguments)

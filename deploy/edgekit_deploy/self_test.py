@@ -152,7 +152,7 @@ def _distance(sample: GoldenSample, model: Bundle, network: Network) -> int:
     if len(expected) != model.card.output.classes:
         raise InputError(f"{sample.image} must expect {model.card.output.classes} codes, got {len(expected)}.")
     got = replay(sample, model, network).astype(np.int32)
-    return int(np.abs(got - np.asarray(expected, np.int32)).max())
+    return int(np.abs(got - np.frombuffer(expected, np.int8)).max())
 
 
 def _decode(sample: GoldenSample, model: Bundle) -> Image:

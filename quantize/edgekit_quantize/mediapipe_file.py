@@ -15,7 +15,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
-from edgekit.bundle import LABELS_NAME, Bundle
+from edgekit.bundle import LABELS_NAME, Bundle, labels_text
 from edgekit.card import InputSpec
 from edgekit.errors import EdgekitError, InputError
 from edgekit.preprocess import quantization_table
@@ -49,7 +49,7 @@ def for_mediapipe(model: Bundle) -> bytes:
     buffer = io.BytesIO()
     buffer.write(described)
     with zipfile.ZipFile(buffer, "a", zipfile.ZIP_STORED) as archive:
-        archive.writestr(zipfile.ZipInfo(LABELS_NAME, _DATE), "\n".join(model.card.labels) + "\n")
+        archive.writestr(zipfile.ZipInfo(LABELS_NAME, _DATE), labels_text(model.card.labels))
     return buffer.getvalue()
 
 

@@ -178,7 +178,7 @@ def sealed(spec: InputSpec | None = None, classes: int = 5, seed: int = 0, golde
         name = f"golden/{number}.png"
         images[name] = cv2.imencode(".png", rgb[:, :, ::-1])[1].tobytes()
         codes = to_int8(crop_and_resize(rgb, spec), quantization_table(spec))
-        outputs = {kernels: tuple(int(c) for c in net.run(codes)) for kernels, net in networks.items()}
+        outputs = {kernels: net.run(codes).tobytes() for kernels, net in networks.items()}
         samples.append(GoldenSample(name, outputs[Kernels.XNNPACK], outputs[Kernels.BUILTIN]))
     runtime = networks[Kernels.BUILTIN].runtime
     card = card_for(spec, classes, golden=tuple(samples), builtin_runtime=runtime, builtin_bound=3)

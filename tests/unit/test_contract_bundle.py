@@ -4,6 +4,7 @@ import io
 import json
 import random
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ def test_zip_tail_is_readable_by_the_standard_library(tmp_path):
     with zipfile.ZipFile(path) as archive:
         assert archive.testzip() is None
         assert set(archive.namelist()) == {"edgekit.json", "labels.txt"} | {f"golden/{i}.png" for i in range(3)}
-        assert json.loads(archive.read("edgekit.json"))["labels"][0] == "red"
+        assert json.loads(archive.read("edgekit.json"))["output"]["classes"] == 5
         assert archive.read("labels.txt").decode().split("\n")[:3] == ["red", "green", "blue"]
         assert all(info.compress_type == zipfile.ZIP_STORED for info in archive.infolist())
 
@@ -121,10 +122,44 @@ def test_central_directory_fuzz_never_raises_anything_else():
             continue
 
 
-def test_a_card_that_is_no_card():
+def with_tail(members):
+    """The tiny network with other members behind it."""
     buffer = io.BytesIO()
     buffer.write(tiny_model.flatbuffer(tiny_model.input_spec()))
     with zipfile.ZipFile(buffer, "a") as archive:
-        archive.writestr("edgekit.json", "[1, 2]")
-    with pytest.raises(InputError, match="schema_version"):
-        bundle.parse(buffer.getvalue())
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("members", "expected"),
+    [
+        ({"edgekit.json": "[1, 2]", "labels.txt": "a\n"}, "schema_version"),
+        ({"edgekit.json": "{}"}, "edgekit card"),
+        ({"labels.txt": "a\n"}, "edgekit card"),
+    ],
+)
+def test_a_tail_without_a_card(members, expected):
+    with pytest.raises(InputError, match=expected):
+        bundle.parse(with_tail(members))
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (b"red\n", "got 1 labels for 5"),
+        (b"a\nb\nc\nd\ne\n\n", "got 6 labels for 5"),
+        (b"a\r\nb\r\nc\r\nd\r\ne\r\n", "one line of text, got 'a\\\\r'"),
+        (b"\xff\n", "must be UTF-8"),
+    ],
+)
+def test_labels_that_are_not_the_networks(labels, expected):
+    with pytest.raises(InputError, match=expected):
+        bundle.parse(with_tail({"edgekit.json": tiny_model.parsed().card.to_json(), "labels.txt": labels}))
+
+
+@pytest.mark.parametrize("names", [("",) * 5, ("red", "vert", "синий", "日", " e\u2028")])
+def test_labels_come_back_as_they_were(names):
+    card = replace(tiny_model.parsed().card, labels=names, golden=())
+    assert bundle.parse(bundle.seal(tiny_model.flatbuffer(card.input), card, {})).card.labels == names

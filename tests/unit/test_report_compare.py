@@ -214,6 +214,8 @@ def test_a_file_that_its_card_does_not_describe_is_refused():
     good = samples.make_bundle()
     card = json.loads(good.card.to_json())
     card["input"]["height"] = 20
-    lying = bundle.parse(bundle.seal(samples.int8_flatbuffer(), type(good.card).from_json(json.dumps(card)), {}))
+    lying = bundle.parse(
+        bundle.seal(samples.int8_flatbuffer(), type(good.card).from_json(json.dumps(card), good.card.labels), {})
+    )
     with pytest.raises(InputError, match="card's input size"):
         _compare(also=[("lying", lying)])
