@@ -65,7 +65,8 @@ class MobileNetV1(nn.Module):
             is_depthwise = layer.operator == "DEPTHWISE_CONV_2D"
             weight = weight.permute(3, 0, 1, 2) if is_depthwise else weight.permute(0, 3, 1, 2)
             if len(bias) == 1001:
-                weight, bias = weight[1:], bias[1:]
+                # Copies: ExecuTorch 1.5.1 writes a view's memory from its beginning, and every class becomes the next.
+                weight, bias = weight[1:].clone(), bias[1:].clone()
             self.register_buffer(f"weight{number}", weight.contiguous())
             self.register_buffer(f"bias{number}", bias)
             self.strides.append(strides[layer.output])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import random
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil  # type: ignore[import-untyped]
+from scipy import stats
 
 from edgekit import __version__
 from edgekit.errors import EdgekitError
@@ -137,10 +139,9 @@ def _proportional(process: psutil.Process) -> int:
         return 0
 
 
-def rotated(items: Sequence[_T], number: int, rounds: int) -> list[_T]:
-    """The order of round `number` of `rounds`: each begins with another, so that none is always behind the same one."""
-    first = number * len(items) // rounds
-    return [*items[first:], *items[:first]]
+def shuffled(items: Sequence[_T], number: int) -> list[_T]:
+    """The order of round `number`: by chance, so that none is always behind the same one, and the same in every run."""
+    return random.Random(number).sample(items, len(items))
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -162,6 +163,16 @@ def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
     return [other / mine for mine, other in zip(ours, theirs, strict=True)]
 
 
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Of the median, 95 % or more: from one order statistic to another (Conover, Practical Nonparametric Statistics).
+
+    Fewer than six values do not allow that; then it is their range.
+    """
+    ordered = sorted(values)
+    left_out = max(1, int(stats.binom.ppf(0.025, len(ordered), 0.5))) - 1
+    return ordered[left_out], ordered[-1 - left_out]
+
+
 def cannot(title: str, reason: str, empty: int) -> tuple[str, ...]:
     """A row that says why there are no figures, with so many empty cells after the reason."""
     return (title, f"cannot: {reason}", *[""] * empty)
@@ -179,6 +190,11 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "tools": {"edgekit": __version__} | {name: metadata.version(name) for name in _TOOLS},
     }
+
+
+def where() -> str:
+    """The kind of machine: figures of one are none of another."""
+    return f"{_processor()}, {available_cores()} cores"
 
 
 def machine_line(name: str) -> str:

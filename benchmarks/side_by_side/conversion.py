@@ -22,10 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.side_by_side import provenance
+from benchmarks.side_by_side.environments import InstallError
 from benchmarks.side_by_side.inputs import Inputs, prepare
 from benchmarks.side_by_side.routes import FLOAT, INT8, OURS, Route, peers_environment
-from benchmarks.support import RESULTS, Usage, cannot, markdown, measure, rotated, short, write_results
-from edgekit import bundle
+from benchmarks.support import RESULTS, Usage, cannot, markdown, measure, short, shuffled, write_results
+from edgekit.bundle import METADATA_MARK
 from edgekit.errors import InputError
 from edgekit.progress import console
 from edgekit.quant import sqnr_db
@@ -36,8 +37,9 @@ from edgekit_quantize.source import ForeignOptions
 WORK = Path(".peers/compared")
 # Of one command.
 LIMIT_SECONDS = 45 * 60.0
-# In which the routes from PyTorch to an int8 .tflite take turns, after a first one that is not counted.
+# In which the ways from PyTorch to an int8 .tflite take turns, after a first one that is not counted.
 ROUNDS = 3
+TFLITE = ".tflite"
 # How often a float file must answer as the float network does, on so many images, or it is another network. Half
 # precision changes some answers.
 SAME_FLOAT, FLOAT_IMAGES = 95.0, 200
@@ -69,7 +71,7 @@ def main(name: str, source: str, calibration: str, evaluation: str, only: str | 
     chosen = [route for route in INT8 if not only or only in route.title]
     rows = {route.title: judged(route, inputs) for route in chosen}
     if not source.endswith(".onnx"):
-        _time_in_turns([route for route in chosen if route.is_from_pytorch], folder, rows)
+        _time_in_turns([route for route in chosen if route.suffix == TFLITE], folder, rows)
     beside_ours(rows, inputs)
     floats = {route.title: float_file(route, inputs) for route in FLOAT if not only or only in route.title}
     if only:
@@ -133,6 +135,8 @@ def _or_why_not(work: Callable[[], dict[str, Any]], title: str) -> dict[str, Any
     console.print(f"{title} …", markup=False)
     try:
         return work()
+    except InstallError:
+        raise
     # One peer's fault, whatever it is, must not cost the hours of the others.
     except Exception as error:
         return {"failed": short(error)}
@@ -168,14 +172,14 @@ def _run(words: list[str | Path], route: Route) -> Usage:
 
 
 def _time_in_turns(routes: list[Route], folder: Path, rows: dict[str, dict[str, Any]]) -> None:
-    """The seconds of those that can be compared; their first conversion has warmed the disk."""
+    """The seconds of those that can be compared, from PyTorch on; their first conversion has warmed the disk."""
     able = [route for route in routes if "failed" not in rows[route.title]]
     seconds: dict[str, list[float]] = {route.title: [] for route in able}
     for number in range(ROUNDS):
-        for route in rotated(able, number, ROUNDS):
+        for route in shuffled(able, number):
             with tempfile.TemporaryDirectory(dir=folder) as scratch:
-                words = route.convert(folder, Path(scratch) / f"again{route.suffix}")
-                seconds[route.title].append(_run(words, route).seconds)
+                commands = route.from_pytorch(folder, Path(scratch) / f"again{route.suffix}")
+                seconds[route.title].append(sum(_run(words, route).seconds for words in commands))
     for title, values in seconds.items():
         rows[title] |= {"seconds": statistics.median(values), "rounds": values}
 
@@ -204,7 +208,7 @@ def size_of(target: Path) -> int:
 
 def is_int8(target: Path) -> str:
     """Are input, output and all between integers?"""
-    if target.suffix != ".tflite":
+    if target.suffix != TFLITE:
         # Their runtimes are given floats, and quantize in the graph.
         return "no: float input, output"
     floats = Graph(target.read_bytes()).float_operators()
@@ -212,11 +216,8 @@ def is_int8(target: Path) -> str:
 
 
 def carries(target: Path) -> str:
-    """Does the file itself say how images are prepared, and what the classes are called?"""
-    try:
-        return "yes" if bundle.read(target).card.labels else "no"
-    except InputError:
-        return "no"
+    """Does it say how images are prepared and what classes are called, by TFLite Metadata? Others have no standard."""
+    return "yes" if target.suffix == TFLITE and METADATA_MARK in target.read_bytes() else "no"
 
 
 HEADER = (

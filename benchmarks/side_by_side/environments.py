@@ -7,7 +7,8 @@ import os
 import re
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,17 @@ from edgekit.runtime import available_cores
 
 FOLDER = Path(os.environ.get("EDGEKIT_PEERS", ".peers"))
 LOCKS = Path(__file__).parent / "locks"
+
+
+NOT_THERE = "No matching distribution"
+
+
+class InstallError(EdgekitError):
+    """pip failed, by the network or the disk: nothing that could be said of the peer."""
+
+
+class NoSuchPackageError(EdgekitError):
+    """The registry has none for this Python and machine: an answer, where all other errors of pip are accidents."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +54,8 @@ class Environment:
         """Its interpreter.
 
         Raises:
-            EdgekitError: pip could not install it; its last line is quoted.
+            NoSuchPackageError: There is nothing to be installed; pip's last line is quoted.
+            InstallError: pip could not install it.
         """
         if not self.is_made():
             with console.status(f"Installing {self.name} …"):
@@ -56,8 +69,7 @@ class Environment:
         words = [str(self._folder / "bin" / "pip"), "install", "--quiet", *pins, *self.requirements]
         result = subprocess.run(words, capture_output=True, text=True)
         if result.returncode:
-            lines = [line for line in result.stderr.splitlines() if line.startswith("ERROR")]
-            raise EdgekitError(f"pip: {(lines or ['failed'])[-1]}{self.remark}")
+            raise pip_error(result.stderr, self.remark)
         self._done.write_text(self._mark())
 
     @property
@@ -107,7 +119,7 @@ ENVIRONMENTS = {
         Environment("litert-torch", ("litert-torch==0.10.0",)),
         Environment("executorch", ("executorch==1.5.1", "torch==2.14.1", "torchao==0.18.0")),
         Environment("ncnn", ("ncnn==1.0.20261020", "pnnx==20261020")),
-        Environment("tinynn", ("TinyNeuralNetwork",), " (it is distributed by its repository alone)"),
+        Environment("tinynn", ("TinyNeuralNetwork==0.1.0",), " (it is distributed by its repository alone)"),
         Environment("mediapipe", ("mediapipe==1.2.3",)),
         Environment("litert", ("ai-edge-litert==2.3.0",)),
         Environment("opencv", ("opencv-python-headless==5.0.0.93",)),
@@ -115,10 +127,23 @@ ENVIRONMENTS = {
 }
 
 
+def pip_error(said: str, remark: str = "") -> EdgekitError:
+    """What to raise when pip has failed and said so."""
+    lines = [line for line in said.splitlines() if line.startswith("ERROR")]
+    kind = NoSuchPackageError if NOT_THERE in said else InstallError
+    return kind(f"pip: {(lines or ['failed'])[-1]}{remark}")
+
+
 def make_all() -> None:
-    """Those that are not there yet, as many at a time as there are cores. Who needs one that fails tells why."""
+    """Those that are not there yet, as many at a time as there are cores; not those that nobody can have.
+
+    Raises:
+        InstallError: pip could not install one.
+    """
     missing = [environment for environment in ENVIRONMENTS.values() if not environment.is_made()]
     if missing:
         names = ", ".join(environment.name for environment in missing)
         with console.status(f"Installing {names} …"), ThreadPoolExecutor(available_cores()) as pool:
-            wait([pool.submit(environment.make) for environment in missing])
+            for made in [pool.submit(environment.make) for environment in missing]:
+                with suppress(NoSuchPackageError):
+                    made.result()

@@ -9,6 +9,7 @@ import json
 import statistics
 import subprocess
 import threading
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -19,13 +20,15 @@ import click
 from benchmarks.side_by_side import provenance
 from benchmarks.side_by_side.conversion import WORK
 from benchmarks.side_by_side.routes import FLOAT, INT8, OURS, Route, peers_environment
-from benchmarks.support import RESULTS, cannot, markdown, ratios, rotated, short, write_results
+from benchmarks.support import RESULTS, cannot, interval, markdown, ratios, short, shuffled, write_results
 from edgekit.errors import EdgekitError, InputError
 from edgekit.progress import tracked
 
 THREADS = (1, 2)
 # Until a runtime has the file open, which for a compiler takes minutes, and until it answers.
 OPEN_SECONDS, ANSWER_SECONDS = 600.0, 60.0
+# Between turns: threads of some runtimes wait for more work, at full speed, for so long.
+PAUSE = 0.2
 
 
 class Peer:
@@ -102,8 +105,8 @@ class Peer:
 
 @click.command()
 @click.option("--name", required=True, help="As for conversion, which comes first.")
-@click.option("--rounds", default=7, show_default=True)
-@click.option("--seconds", default=1.0, show_default=True, help="Of each in each round.")
+@click.option("--rounds", default=9, show_default=True)
+@click.option("--seconds", default=0.5, show_default=True, help="Of each in each round.")
 def main(name: str, rounds: int, seconds: float) -> None:
     """Measure, and write benchmarks/results/side_by_side-inference-NAME.json and .md."""
     began, folder = provenance.facts(), (WORK / name).resolve()
@@ -128,7 +131,7 @@ def main(name: str, rounds: int, seconds: float) -> None:
 
 
 def in_turns(routes: list[Route], folder: Path, threads: int, rounds: int, seconds: float) -> dict[str, Any]:
-    """Median milliseconds of each in each round; each round begins with another, and all stay open to the end."""
+    """Median milliseconds of each in each round; each round has another order, and all stay open to the end."""
     medians: dict[str, list[float]] = {}
     failed: dict[str, str] = {}
     with ExitStack() as stack:
@@ -140,9 +143,10 @@ def in_turns(routes: list[Route], folder: Path, threads: int, rounds: int, secon
                 failed[route.title] = short(error)
         titles = list(peers)
         for number in tracked(f"Rounds, threads: {threads}", range(rounds), rounds, unit="rounds"):
-            for title in rotated(titles, number, rounds):
+            for title in shuffled(titles, number):
                 if title in failed:
                     continue
+                time.sleep(PAUSE)
                 try:
                     medians.setdefault(title, []).append(1e3 * statistics.median(peers[title].work(seconds)))
                 except (EdgekitError, statistics.StatisticsError) as error:
@@ -153,7 +157,7 @@ def in_turns(routes: list[Route], folder: Path, threads: int, rounds: int, secon
 
 
 def table(name: str, rows: list[dict[str, Any]], failed: dict[str, str]) -> str:
-    """Medians over the rounds, and their ratio to edgekit's in the same rounds, with the rounds' range."""
+    """Medians over the rounds, and of their ratios to edgekit's in the same rounds, with its interval."""
     titles = dict.fromkeys(title for row in rows for title in (*row["ms"], *row["failed"]))
     lines = [(title, *(cell for row in rows for cell in _cells(row, title))) for title in titles]
     lines += [cannot(title, reason, 2 * len(rows) - 1) for title, reason in failed.items()]
@@ -165,9 +169,12 @@ def _cells(row: dict[str, Any], title: str) -> tuple[str, str]:
     if title not in row["ms"]:
         return f"cannot: {row['failed'].get(title, 'not tried')}", ""
     ours = row["ms"].get(OURS)
-    found = ratios(ours, row["ms"][title]) if ours else []
-    range_ = f"{statistics.median(found):.2f} ({min(found):.2f} … {max(found):.2f})" if found else "–"
-    return f"{statistics.median(row['ms'][title]):.2f}", range_
+    ratio = "–"
+    if ours:
+        found = ratios(ours, row["ms"][title])
+        low, high = interval(found)
+        ratio = f"{statistics.median(found):.2f} ({low:.2f} … {high:.2f})"
+    return f"{statistics.median(row['ms'][title]):.2f}", ratio
 
 
 if __name__ == "__main__":

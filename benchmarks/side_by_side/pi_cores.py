@@ -30,7 +30,7 @@ from benchmarks import pi_instructions
 from benchmarks.pi_instructions import compiled_plugin, run_counted
 from benchmarks.side_by_side import provenance
 from benchmarks.side_by_side.conversion import WORK
-from benchmarks.side_by_side.environments import ENVIRONMENTS, FOLDER
+from benchmarks.side_by_side.environments import ENVIRONMENTS, FOLDER, NoSuchPackageError, pip_error
 from benchmarks.side_by_side.routes import FLOAT, INT8, OURS, PEERS, QUICK, Route, digest, edgekit_sources
 from benchmarks.support import RESULTS, markdown, short, write_results
 from edgekit import bundle
@@ -66,7 +66,8 @@ class Wheels:
         """Where they are, unpacked.
 
         Raises:
-            EdgekitError: There is none for aarch64; pip's last line is quoted.
+            NoSuchPackageError: There is none for aarch64; pip's last line is quoted.
+            InstallError: pip could not install it.
         """
         pins = self.constraints.read_text(encoding="utf-8") if self.constraints else ""
         target = FOLDER.resolve() / "aarch64" / digest([repr(self.requirements), pins])[:12]
@@ -79,14 +80,14 @@ class Wheels:
             words = [*pip, "--target", f"{unfinished}/made", *self.requirements]
             done = subprocess.run(words, capture_output=True, text=True)
             if done.returncode:
-                lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-                raise EdgekitError(f"pip: {(lines or ['failed'])[-1]}")
+                raise pip_error(done.stderr)
             Path(unfinished, "made").rename(target)
         return target
 
 
-# By the script that runs the file there. The aarch64 wheels of torch 2.13 and 2.14 want CUDA, 2.8.0's does not.
-TORCH = ("torch==2.8.0", "filelock==3.19.1", "typing_extensions==4.15.0", "sympy==1.14.0", "mpmath==1.3.0")
+# By the script that runs the file there. 2.9.0 is torch's last aarch64 wheel that runs on the A53 and A72 (2.10.0 ends
+# with an illegal instruction, later ones want CUDA besides), and 1.0.0 the ExecuTorch that goes with it.
+TORCH = ("torch==2.9.0", "filelock==3.19.1", "typing_extensions==4.15.0", "sympy==1.14.0", "mpmath==1.3.0")
 TORCH += ("networkx==3.5", "jinja2==3.1.6", "markupsafe==3.0.2", "fsspec==2025.9.0")
 # What ExecuTorch's Python runtime imports besides.
 EXIR = ("pyyaml==6.0.3", "ruamel.yaml==0.18.15", "tabulate==0.9.0", "flatbuffers==25.9.23", "packaging==25.0")
@@ -97,7 +98,7 @@ WHEELS = {
     "ncnn_routes": Wheels(("ncnn==1.0.20261020", "tqdm==4.67.1", "requests==2.32.5", "portalocker==3.2.0")),
     "pytorch": Wheels(TORCH),
     MEDIAPIPE: Wheels(("mediapipe==1.2.3",), ENVIRONMENTS["mediapipe"].lock),
-    "executorch_xnnpack": Wheels(("executorch==1.5.1", *EXIR, *TORCH)),
+    "executorch_xnnpack": Wheels(("executorch==1.0.0", *EXIR, *TORCH)),
 }
 
 
@@ -120,7 +121,7 @@ def main(name: str, only: str) -> None:
             counts[MEDIAPIPE] = partial(_count_mediapipe, work, plugin)
         # Before they are wanted by several at once; one that cannot be had is told in its row.
         for wheels in WHEELS.values():
-            with suppress(EdgekitError):
+            with suppress(NoSuchPackageError):
                 wheels.folder()
 
         def on_all_cores(title: str) -> dict[str, Any]:
@@ -133,7 +134,13 @@ def main(name: str, only: str) -> None:
     if only:
         sys.stdout.write(f"{table(name, found)}\n\nNot written: the results are of all peers.\n")
         return
-    content = began | {"network": name, "inputs": converted["inputs"], "instructions": found}
+    content = began | {
+        "network": name,
+        "inputs": converted["inputs"],
+        "wheels": {script: wheels.requirements for script, wheels in WHEELS.items()},
+        "not_counted": ALIKE,
+        "instructions": found,
+    }
     write_results(RESULTS / f"side_by_side-pi_cores-{name}.json", content, table(name, found))
 
 

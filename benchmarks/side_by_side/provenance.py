@@ -16,7 +16,8 @@ def facts() -> dict[str, Any]:
     return {
         "machine": machine() | {"kernel": platform.release()},
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "commit": git_state(),
+        # What a run itself writes is no change of what it measures.
+        "commit": git_state(beside=("benchmarks/results", "benchmarks/RESULTS.md")),
         "peers": {name: peer.versions() for name, peer in ENVIRONMENTS.items() if peer.versions()},
     }
 

@@ -8,17 +8,25 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cache
 from pathlib import Path
 
 from benchmarks.side_by_side.environments import ENVIRONMENTS
-from benchmarks.support import EDGEKIT
+from benchmarks.support import EDGEKIT, where
 
 PEERS = Path(__file__).parent / "peers"
 ROOT = Path(__file__).parents[2]
 # What every script in `peers` may read besides itself.
-SHARED = ("common", "float_network", "litert", "keras_converter")
+SHARED = ("common", "float_network", "litert", "keras_converter", "onnx_export")
 OURS, QUICK = "edgekit int8", "edgekit int8-minmax"
+
+
+class Start(StrEnum):
+    """What a route begins with."""
+
+    PYTORCH = "PyTorch"
+    ONNX = "ONNX"
 
 
 @dataclass(frozen=True)
@@ -31,8 +39,7 @@ class Route:
         script: In `peers`, or "edgekit".
         variant: For the script.
         suffix: Of the file.
-        is_from_pytorch: It begins with the PyTorch network and ends in an int8 .tflite, so that its seconds may be
-            compared with edgekit's.
+        start: What it begins with.
     """
 
     title: str
@@ -40,7 +47,7 @@ class Route:
     script: str
     variant: str
     suffix: str
-    is_from_pytorch: bool = False
+    start: Start = Start.ONNX
 
     @property
     def slug(self) -> str:
@@ -57,11 +64,11 @@ class Route:
         return folder / "made" / f"{self.slug}{self.suffix}"
 
     def mark(self, inputs: str) -> str:
-        """A hash of all that the file and its answers depend on: the inputs, as given, and what makes and runs it."""
+        """A hash of all that file, cost and answers depend on: `inputs`, who makes it, who runs it, the machine."""
         scripts = [PEERS / f"{name}.py" for name in (self.script, *SHARED)]
         texts = [path.read_text(encoding="utf-8") for path in scripts if path.exists()]
         maker = edgekit_sources() if self.is_edgekit else ENVIRONMENTS[self.environment].pinned()
-        return digest([inputs, self.variant, maker, ENVIRONMENTS["litert"].pinned(), *texts])
+        return digest([inputs, self.variant, maker, ENVIRONMENTS["litert"].pinned(), where(), *texts])
 
     def convert(self, folder: Path, target: Path) -> list[str | Path]:
         """The command that makes it as `target`."""
@@ -76,6 +83,11 @@ class Route:
             target,
             self.variant,
         ]
+
+    def from_pytorch(self, folder: Path, target: Path) -> list[list[str | Path]]:
+        """The commands that make it from the PyTorch network, one after the other."""
+        export = [sys.executable, PEERS / "onnx_export.py", folder, target.with_suffix(".onnx")]
+        return [*([export] if self.start is Start.ONNX else []), self.convert(folder, target)]
 
     def answers(self, folder: Path, logits: Path, count: int) -> list[str | Path]:
         """The command that runs it on the first evaluation images."""
@@ -122,18 +134,18 @@ def _source(folder: Path) -> list[str | Path]:
 
 
 INT8 = (
-    Route(QUICK, "", "edgekit", "int8-minmax", ".tflite", is_from_pytorch=True),
-    Route(OURS, "", "edgekit", "int8", ".tflite", is_from_pytorch=True),
+    Route(QUICK, "", "edgekit", "int8-minmax", ".tflite", Start.PYTORCH),
+    Route(OURS, "", "edgekit", "int8", ".tflite", Start.PYTORCH),
     Route("onnx2tf -oiqt", "onnx2tf", "tensorflow_routes", "onnx2tf", ".tflite"),
     Route("TFLiteConverter", "onnx2tf", "tensorflow_routes", "converter", ".tflite"),
-    Route("litert-torch PT2E", "litert-torch", "litert_torch_routes", "pt2e", ".tflite", is_from_pytorch=True),
+    Route("litert-torch PT2E", "litert-torch", "litert_torch_routes", "pt2e", ".tflite", Start.PYTORCH),
     Route(
         "litert-torch + ai-edge-quantizer",
         "litert-torch",
         "litert_torch_routes",
         "ai-edge-quantizer",
         ".tflite",
-        is_from_pytorch=True,
+        Start.PYTORCH,
     ),
     Route("ONNX Runtime QDQ, min/max", "onnxruntime", "onnxruntime_qdq", "minmax", ".onnx"),
     Route("ONNX Runtime QDQ, entropy", "onnxruntime", "onnxruntime_qdq", "entropy", ".onnx"),
@@ -143,8 +155,8 @@ INT8 = (
     ),
     Route("NNCF/OpenVINO", "openvino", "openvino_ptq", "default", ".xml"),
     Route("NNCF/OpenVINO, accurate bias correction", "openvino", "openvino_ptq", "accurate", ".xml"),
-    Route("ExecuTorch XNNPACK", "executorch", "executorch_xnnpack", "int8", ".pte"),
-    Route("PyTorch PT2E, Inductor int8", "executorch", "pytorch", "int8", ".pt2"),
+    Route("ExecuTorch XNNPACK", "executorch", "executorch_xnnpack", "int8", ".pte", Start.PYTORCH),
+    Route("PyTorch PT2E, Inductor int8", "executorch", "pytorch", "int8", ".pt2", Start.PYTORCH),
     Route("ncnn int8", "ncnn", "ncnn_routes", "int8", ".ncnn"),
     Route("TinyNeuralNetwork", "tinynn", "none", "", ".tflite"),
 )

@@ -10,14 +10,17 @@ from enum import StrEnum
 from operator import itemgetter
 from typing import Any
 
-from benchmarks.side_by_side.routes import INT8, OURS, QUICK
-from benchmarks.support import RESULTS, markdown, ratios
+from benchmarks.side_by_side.routes import OURS, QUICK
+from benchmarks.support import RESULTS, interval, markdown, ratios
 
 OUR_ROUTES = (OURS, QUICK)
-CAMERA = "edgekit camera"
-FROM_PYTORCH = tuple(route.title for route in INT8 if route.is_from_pytorch)
-# Bytes and instructions are exact, times are not. Two files of edgekit with the same operators are 1 % apart in turns.
-EXACT, IN_TURNS, TIMED = 0.01, 0.02, 0.05
+CAMERA, PLAIN = "edgekit camera", "plain script: float preparation, LiteRT int8"
+EXAMPLE = "TensorFlow's Raspberry Pi example, LiteRT int8"
+# Loops that are given the very same file, and can run it by itself.
+SAME_FILE = (CAMERA, PLAIN, EXAMPLE)
+# How far apart counts as equal. In parts of edgekit's: of bytes and instructions, of an image in turns (two files of
+# edgekit with the same operators are 1 % apart), of whole commands and loops. Agreement in points, SQNR in dB.
+EXACT, IN_TURNS, TIMED, POINTS, DECIBELS = 0.01, 0.02, 0.05, 0.1, 0.1
 
 
 class Kind(StrEnum):
@@ -41,6 +44,8 @@ class Place(StrEnum):
 
     FIRST = "first"
     EQUAL = "equal"
+    # It is further apart than what counts as equal, but by chance, for all that can be told.
+    UNDECIDED = "undecided"
     BEHIND = "behind"
 
 
@@ -78,9 +83,19 @@ def table(lines: list[Standing]) -> str:
     return markdown(("", "edgekit", "best of the others", "edgekit is"), rows)
 
 
-def place(ahead: float, room: float) -> Place:
-    """Of a figure that is `ahead` of another, negative if behind, where `room` apart still counts as equal."""
-    return Place.EQUAL if abs(ahead) <= room else Place.FIRST if ahead > 0 else Place.BEHIND
+def place(ahead: float, room: float, within: tuple[float, float] | None = None) -> Place:
+    """Where edgekit is.
+
+    Args:
+        ahead: How far its figure is before another, negative if behind.
+        room: So far apart still counts as equal.
+        within: The 95 % interval of `ahead`; None: it is exact.
+    """
+    if abs(ahead) <= room:
+        return Place.EQUAL
+    if within and within[0] <= 0.0 <= within[1]:
+        return Place.UNDECIDED
+    return Place.FIRST if ahead > 0 else Place.BEHIND
 
 
 def standing(
@@ -130,27 +145,28 @@ def _conversion(title: str, rows: dict[str, Any]) -> list[Standing]:
     others, size = _others(rows), rows[OURS]["bytes"]
     lines = _agreement(title, rows[OURS], others)
     noise = {route: row["sqnr_db"] for route, row in others.items()}
-    lines += standing(Kind.SQNR, title, rows[OURS]["sqnr_db"], noise, "{:.1f} dB".format, room=0.1, is_more_better=True)
+    ours, text = rows[OURS]["sqnr_db"], "{:.1f} dB".format
+    lines += standing(Kind.SQNR, title, ours, noise, text, room=DECIBELS, is_more_better=True)
     bytes_ = {route: row["bytes"] for route, row in others.items()}
     lines += standing(Kind.SIZE, title, size, bytes_, lambda value: f"{value / 1e6:.2f} MB", room=EXACT * size)
-    # In turns, and from PyTorch: else they cannot be compared.
-    seconds = {route: rows[route]["seconds"] for route in FROM_PYTORCH if "rounds" in rows.get(route, {})}
+    # In turns and from PyTorch on, or they cannot be compared.
+    seconds = {route: row["rounds"] for route, row in rows.items() if "rounds" in row}
     for route in (route for route in OUR_ROUTES if route in seconds):
-        ours, on = seconds[route], f"{route}: {title}"
-        lines += standing(Kind.SECONDS, on, ours, _others(seconds), "{:.0f} s".format, room=TIMED * ours)
+        on = f"{route}: {title}"
+        lines += _in_turns(Kind.SECONDS, on, seconds[route], _others(seconds), "{:.0f} s".format, TIMED)
     return lines
 
 
 def _agreement(title: str, ours: dict[str, Any], others: dict[str, Any]) -> list[Standing]:
-    """Equal where the 95 % interval of the difference, on the same images, has zero in it."""
+    """By the difference on the same images."""
     if not others:
         return []
     best = max(others, key=lambda route: others[route]["same"]["value"])
     found = others[best]["behind_edgekit"]
-    is_equal = found["low"] <= 0.0 <= found["high"]
-    where = Place.EQUAL if is_equal else place(found["value"], 0.0)
+    where = place(found["value"], POINTS, (found["low"], found["high"]))
     mine, other = (f"{row['same']['value']:.1f} %" for row in (ours, others[best]))
-    return [Standing(Kind.AGREEMENT, title, mine, f"{other}, {best}", where)]
+    text = f"{other} ({-found['high']:+.1f} … {-found['low']:+.1f}), {best}"
+    return [Standing(Kind.AGREEMENT, title, mine, text, where)]
 
 
 def _inference(title: str, row: dict[str, Any]) -> list[Standing]:
@@ -168,16 +184,16 @@ def _in_turns(
     text: Callable[[float], str],
     room: float,
 ) -> list[Standing]:
-    """By ratios in the same rounds; equal where 1 is within their range, or their median at most `room` from it."""
+    """By the median of ratios in the same rounds."""
     if not others:
         return []
     found = {title: ratios(ours, theirs) for title, theirs in others.items()}
     medians = {title: statistics.median(values) for title, values in found.items()}
     best = min(medians, key=lambda title: medians[title])
-    is_within = min(found[best]) <= 1.0 <= max(found[best])
-    where = Place.EQUAL if is_within else place(medians[best] - 1.0, room)
+    low, high = interval(found[best])
+    where = place(medians[best] - 1.0, room, (low - 1.0, high - 1.0))
     figure, other = (text(statistics.median(values)) for values in (ours, others[best]))
-    return [Standing(kind, on, figure, f"{other}, {best}", where)]
+    return [Standing(kind, on, figure, f"{other} (×{low:.2f} … {high:.2f}), {best}", where)]
 
 
 def _cores(title: str, found: dict[str, Any]) -> list[Standing]:
@@ -203,6 +219,9 @@ def _cameras() -> list[Standing]:
         (Kind.SLOW_AGE, "heavy", itemgetter("age_p99_ms"), "{:.0f} ms"),
     ):
         able = {title: row[name] for title, row in loops.items() if name in row and name not in row["failed"]}
+        if kind is Kind.BESIDE:
+            # What is left without another network is another loop's.
+            able = {title: rounds for title, rounds in able.items() if title in SAME_FILE}
         figures = {title: [figure(each) for each in rounds] for title, rounds in able.items()}
         known = {title: values for title, values in figures.items() if None not in values}
         if CAMERA in known:

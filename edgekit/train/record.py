@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,12 +76,17 @@ def _machine(world: World) -> dict[str, Any]:
     }
 
 
-def git_state() -> dict[str, Any] | None:
-    """Commit of the working folder, and whether something is changed there; None outside of git."""
+def git_state(*, beside: Sequence[str] = ()) -> dict[str, Any] | None:
+    """Commit of the working folder, and whether something is changed there; None outside of git.
+
+    Args:
+        beside: Paths that may be changed, from the top of the repository.
+    """
+    left_out = [f":(top,exclude){path}" for path in beside]
     try:
         commit, changes = (
             subprocess.run(["git", *words], capture_output=True, text=True, timeout=10, check=True).stdout.strip()  # noqa: S603, S607
-            for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
+            for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no", "--", ":(top)", *left_out))
         )
     except (OSError, subprocess.SubprocessError):
         return None

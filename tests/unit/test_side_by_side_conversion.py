@@ -96,7 +96,8 @@ def test_a_row_is_judged_on_all_images(judged):
     # 4 of 400 rows differ by 2 squared units of 1 each.
     assert row["sqnr_db"] == pytest.approx(10 * np.log10(400 / 8))
     assert row["bytes"] == len(tiny_model.sealed())
-    assert (row["verified"], row["carries"]) == ("yes", "yes")
+    # It has a card of ours, but no TFLite Metadata, which others read too.
+    assert (row["verified"], row["carries"]) == ("yes", "no")
 
 
 def test_a_route_that_fails_in_any_way_is_a_row(judged):

@@ -40,7 +40,9 @@ def opened(work: Work, model: Path, variant: str, threads: int) -> Opened:
     from executorch.runtime import Runtime
 
     portable_lib._unsafe_reset_threadpool(threads)
-    if portable_lib._threadpool_get_thread_count() != threads:
+    # Releases before 1.1 cannot tell.
+    count = getattr(portable_lib, "_threadpool_get_thread_count", lambda: threads)
+    if count() != threads:
         raise SystemExit(f"ExecuTorch's threads must be {threads}")
     method = Runtime.get().load_program(str(model)).load_method("forward")
 

@@ -30,7 +30,7 @@ def convert(work: Work, target: Path, variant: str) -> None:
 def opened(work: Work, model: Path, variant: str, threads: int) -> Opened:
     core = openvino.Core()
     settings: dict = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
-    if variant != "own-choice":
+    if variant == "float":
         # On processors that have it, its own choice for floats is bfloat16.
         settings["INFERENCE_PRECISION_HINT"] = "f32"
     request = core.compile_model(str(model), "CPU", settings).create_infer_request()

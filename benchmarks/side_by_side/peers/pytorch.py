@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import float_network
@@ -34,7 +33,9 @@ def convert(work: Work, target: Path, variant: str) -> None:
     with torch.no_grad():
         for image in images:
             prepared(image)
-    torch.export.save(torch.export.export(convert_pt2e(prepared), (images[0],)), target)
+    converted = convert_pt2e(prepared)
+    _drop_unused(converted)
+    torch.export.save(torch.export.export(converted, (images[0],)), target)
 
 
 def _tell_sources(exported: torch.fx.GraphModule) -> None:
@@ -44,17 +45,28 @@ def _tell_sources(exported: torch.fx.GraphModule) -> None:
             node.meta.setdefault("source_fn_stack", [(node.name, SOURCES[node.target])])
 
 
+def _drop_unused(converted: torch.fx.GraphModule) -> None:
+    """The float weights, which are still there beside the int8 ones."""
+    used = {node.target for node in converted.graph.nodes if node.op == "get_attr"}
+    for name, _ in [*converted.named_parameters(), *converted.named_buffers()]:
+        if name not in used:
+            owner, _, own = name.rpartition(".")
+            delattr(converted.get_submodule(owner), own)
+
+
 def opened(work: Work, model: Path, variant: str, threads: int) -> Opened:
     torch.set_num_threads(threads)
     if variant == "int8":
-        # Inductor puts quantized operators together only where weights are constants.
-        os.environ["TORCHINDUCTOR_FREEZING"] = "1"
         import torchao.quantization.pt2e  # noqa: F401 - its operators
 
         network = torch.export.load(model).module()
     else:
         network = float_network.load(work).to(memory_format=torch.channels_last)
     if variant != "eager":
+        from torch._inductor import config
+
+        # Weights are constants: without that, quantized operators are not put together.
+        config.freezing = True
         network = torch.compile(network)
 
     def run(image: np.ndarray) -> np.ndarray:
