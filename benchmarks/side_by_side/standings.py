@@ -126,17 +126,18 @@ def standing(
     return [Standing(kind, on, text(ours), f"{text(others[best])}, {best}", place(ahead, room))]
 
 
-def _read(name: str) -> dict[str, Any]:
+def read_result(name: str) -> dict[str, Any]:
+    """Of a step, by its name; empty if it was not taken."""
     path = RESULTS / f"side_by_side-{name}.json"
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return found
 
 
 def _of_network(name: str, title: str) -> list[Standing]:
-    lines = _conversion(title, _able(_read(f"conversion-{name}").get("rows", {})))
-    for row in _read(f"inference-{name}").get("rows", []):
+    lines = _conversion(title, able(read_result(f"conversion-{name}").get("rows", {})))
+    for row in read_result(f"inference-{name}").get("rows", []):
         lines += _inference(title, row)
-    return lines + _cores(title, _read(f"pi_cores-{name}").get("instructions", {}))
+    return lines + _cores(title, read_result(f"pi_cores-{name}").get("instructions", {}))
 
 
 def _conversion(title: str, rows: dict[str, Any]) -> list[Standing]:
@@ -199,7 +200,7 @@ def _in_turns(
 def _cores(title: str, found: dict[str, Any]) -> list[Standing]:
     lines = []
     for core in found.get(OURS, {}):
-        counts = _able({route: row[core] for route, row in found.items()})
+        counts = able({route: row[core] for route, row in found.items()})
         for kind, what in ((Kind.NETWORK, "invoke"), (Kind.FRAME, "frame")):
             figures = {route: row[what] for route, row in counts.items() if what in row}
             if OURS in figures:
@@ -210,7 +211,7 @@ def _cores(title: str, found: dict[str, Any]) -> list[Standing]:
 
 
 def _cameras() -> list[Standing]:
-    loops = _read("cameras").get("loops", {})
+    loops = read_result("cameras").get("loops", {})
     lines = []
     for kind, name, figure, text in (
         (Kind.CPU, "light", itemgetter("cpu_ms"), "{:.2f} ms"),
@@ -234,7 +235,8 @@ def beside(figures: Mapping[str, Any]) -> float | None:
     return None if figures["bare_ms"] is None else figures["cpu_ms"] - figures["bare_ms"]
 
 
-def _able(rows: Mapping[str, Any]) -> dict[str, Any]:
+def able(rows: Mapping[str, Any]) -> dict[str, Any]:
+    """Without those that failed."""
     return {title: row for title, row in rows.items() if "failed" not in row}
 
 

@@ -86,7 +86,10 @@ def git_state(*, beside: Sequence[str] = ()) -> dict[str, Any] | None:
     try:
         commit, changes = (
             subprocess.run(["git", *words], capture_output=True, text=True, timeout=10, check=True).stdout.strip()  # noqa: S603, S607
-            for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no", "--", ":(top)", *left_out))
+            for words in (
+                ("rev-parse", "HEAD"),
+                ("status", "--porcelain", "--untracked-files=no", "--", ":(top)", *left_out),
+            )
         )
     except (OSError, subprocess.SubprocessError):
         return None

@@ -26,7 +26,7 @@ from edgekit.train.options import Options
 from edgekit_quantize.mediapipe_file import for_mediapipe, linear_codes
 
 ROOT = Path(__file__).parents[2]
-IMAGES = 20
+IMAGES, SIDE = 20, 32
 
 
 @pytest.fixture(scope="module")
@@ -141,29 +141,57 @@ print(json.dumps([{each.category_name: each.score for each in answer} for answer
 """
 
 
-@pytest.mark.debian
-def test_mediapipe_tasks_gives_the_same_probabilities(tmp_path, photos):
-    """Labels and normalization from the metadata, as `edgekit convert --mediapipe` writes it."""
-    python = ROOT / ".venv-mediapipe" / "bin" / "python"
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, photos):
+    """Two networks with their files for MediaPipe; trained a little, so that answers differ from photo to photo."""
+    folder = tmp_path_factory.mktemp("trained")
+    options = Options(width=0.25, size=SIDE, stem_stride=1, epochs=12, batch=10, lr=5e-3, head_lr=5e-3)
+    train(options, labelled_folder(photos), out=folder / "m.pt")
+    (folder / "names.txt").write_text("".join(f"{name}\n" for name in sorted(CLASSES)))
+    onnx_file = ["--onnx", folder / "m.onnx"]
+    # The same network as a foreign one, with its own mean and standard deviation for each channel.
+    foreign = ["--mean", "0.485,0.456,0.406", "--std", "0.229,0.224,0.225", "--labels", folder / "names.txt"]
+    for name, source, more in (("own", "m.pt", onnx_file), ("foreign", "m.onnx", foreign)):
+        words = ["convert", folder / source, "--calibration", photos, "--out", folder / f"{name}.tflite", *more]
+        words += ["--recipe", "int8-minmax", "--mediapipe", folder / f"{name}.task.tflite"]
+        assert run([str(word) for word in words]) == 0
+    return folder
+
+
+def tasks_scores(folder, task, shown):
+    """What MediaPipe Tasks says of RGB pictures: probabilities by label."""
+    python, paths = ROOT / ".venv-mediapipe" / "bin" / "python", []
     if not python.exists():
         pytest.fail(".venv-mediapipe must be there, got nothing. Run: make test-debian")
-    # Trained a little, so that its answers differ from photo to photo.
-    options = Options(width=0.25, size=32, stem_stride=1, epochs=12, batch=10, lr=5e-3, head_lr=5e-3)
-    train(options, labelled_folder(photos), out=tmp_path / "m.pt")
-    out, task = tmp_path / "m.tflite", tmp_path / "task.tflite"
-    words = ["convert", str(tmp_path / "m.pt"), "--calibration", str(photos), "--out", str(out)]
-    assert run([*words, "--recipe", "int8-minmax", "--mediapipe", str(task)]) == 0
-    rng, paths = np.random.default_rng(9), []
-    shown = [picture(CLASSES[index % len(CLASSES)], rng, options.size) for index in range(IMAGES)]
     for number, photo in enumerate(shown):
-        paths.append(tmp_path / f"{number:02}.png")
+        paths.append(folder / f"{number:02}.png")
         cv2.imwrite(str(paths[-1]), cv2.cvtColor(photo, cv2.COLOR_RGB2BGR))
     done = subprocess.run([python, "-c", TASK, task, *paths], capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    scores, model = json.loads(done.stdout.splitlines()[-1]), bundle.read(out)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.debian
+@pytest.mark.parametrize("name", ["own", "foreign"])
+def test_mediapipe_tasks_gives_the_same_probabilities(tmp_path, trained, name):
+    """Labels and normalization from the metadata, as `edgekit convert --mediapipe` writes it."""
+    rng, model = np.random.default_rng(9), bundle.read(trained / f"{name}.tflite")
+    shown = [picture(CLASSES[index % len(CLASSES)], rng, SIDE) for index in range(IMAGES)]
+    scores = tasks_scores(tmp_path, trained / f"{name}.task.tflite", shown)
     found, labels = model.card.output.quantization, model.card.labels
     for answer, expected in zip(scores, codes_of(model, shown), strict=True):
         assert answer[max(answer, key=answer.get)] == answer[labels[expected.argmax()]]
         probabilities = softmax(dequantize(expected, found.scale, found.zero_point))
         np.testing.assert_allclose([answer[label] for label in labels], probabilities, atol=1e-5)
     assert np.ptp([answer[CLASSES[0]] for answer in scores]) > 0.1
+
+
+@pytest.mark.debian
+def test_mediapipe_tasks_classifies_photos_of_another_size(tmp_path, trained):
+    """It scales in its own way, so that probabilities differ, but the class is ours on every photo."""
+    rng, model = np.random.default_rng(10), bundle.read(trained / "own.tflite")
+    shown = [picture(CLASSES[index % len(CLASSES)], rng, 3 * SIDE) for index in range(IMAGES)]
+    scores = tasks_scores(tmp_path, trained / "own.task.tflite", shown)
+    ours = [model.card.labels[codes.argmax()] for codes in codes_of(model, shown)]
+    assert [max(answer, key=answer.get) for answer in scores] == ours
+    assert len(set(ours)) > 1

@@ -6,22 +6,24 @@ from dataclasses import replace
 import cv2
 import pytest
 
-from benchmarks.side_by_side import everything, page, standings
+from benchmarks.evaluation import read_evaluation
+from benchmarks.side_by_side import everything, page, photos, plots, remedies, standings
+from benchmarks.side_by_side.everything import Step
 from benchmarks.side_by_side.routes import OURS, QUICK
-from benchmarks.side_by_side.standings import Kind, Place, Standing
-from benchmarks.side_by_side.subjects import Subject
-from edgekit.errors import GateError
+from benchmarks.side_by_side.standings import CAMERA, PLAIN, Kind, Place, Standing
+from benchmarks.side_by_side.subjects import SUBJECTS, Subject
+from edgekit.errors import GateError, InputError
 
 
-def _converted(same, size=1000, seconds=10.0, behind=(-0.1, 0.1), sqnr=20.0):
-    return {
+def _converted(same, size=1000, seconds=10.0, behind=(-0.1, 0.1), sqnr=20.0, rounds=(1.0,)):
+    row = {
         "same": {"value": same, "low": same - 0.6, "high": same + 0.5},
         "behind_edgekit": {"value": sum(behind) / 2, "low": behind[0], "high": behind[1]},
         "sqnr_db": sqnr,
         "bytes": size,
         "seconds": seconds,
-        "rounds": [seconds],
     }
+    return row | ({"rounds": [seconds * each for each in rounds]} if rounds else {})
 
 
 @pytest.mark.parametrize(
@@ -50,7 +52,7 @@ def _write(folder, name, content):
 
 @pytest.fixture
 def results(tmp_path, monkeypatch):
-    for module in (standings, page):
+    for module in (standings, page, plots, everything):
         monkeypatch.setattr(module, "RESULTS", tmp_path)
     return tmp_path
 
@@ -60,7 +62,8 @@ def test_the_summary_tells_where_edgekit_is_behind(results):
         OURS: _converted(98.0, size=1050, seconds=50.0, sqnr=20.2),
         QUICK: _converted(97.0),
         "litert-torch PT2E": _converted(90.0, seconds=9.9, behind=(7.0, 9.0)),
-        "ONNX Runtime": _converted(99.5, seconds=1.0, behind=(-2.0, -1.0)),
+        # Its seconds are not from PyTorch to a .tflite.
+        "ONNX Runtime": _converted(99.5, seconds=1.0, behind=(-2.0, -1.0), rounds=()),
         "TinyNeuralNetwork": {"failed": "x"},
     }
     counts = {OURS: {"A53": {"frame": 1e8, "invoke": 9e7}}, "MediaPipe Tasks, edgekit's file": {"A53": {"frame": 2e8}}}
@@ -68,8 +71,10 @@ def test_the_summary_tells_where_edgekit_is_behind(results):
     loops = {
         title: {"failed": {}, "light": [light] * 2, "heavy": [{"age_p99_ms": ms}] * 2}
         for title, ms, light in (
-            ("edgekit camera", 1.0, {"cpu_ms": 8.0, "bare_ms": 7.0, "age_p99_ms": 40.0}),
-            ("plain", 3.0, {"cpu_ms": 9.0, "bare_ms": 6.0, "age_p99_ms": 40.0}),
+            (CAMERA, 1.0, {"cpu_ms": 8.0, "bare_ms": 7.0, "age_p99_ms": 40.0}),
+            (PLAIN, 3.0, {"cpu_ms": 9.0, "bare_ms": 6.0, "age_p99_ms": 40.0}),
+            # Of a float network: what is left without it cannot be compared.
+            ("OpenCV", 9.0, {"cpu_ms": 19.0, "bare_ms": 18.9, "age_p99_ms": 90.0}),
             ("MediaPipe", 1.5, {"cpu_ms": 7.0, "bare_ms": None, "age_p99_ms": 41.0}),
         )
     }
@@ -80,31 +85,47 @@ def test_the_summary_tells_where_edgekit_is_behind(results):
     _write(results, "pi_cores-net", {"instructions": counts})
     _write(results, "cameras", {"loops": loops})
     assert standings.table(standings.standings({"net": "Net", "never measured": "Other"})).splitlines()[2:] == [
-        "| same top-1 as float, Net | 98.0 % | 99.5 %, ONNX Runtime | behind |",
+        "| same top-1 as float, Net | 98.0 % | 99.5 % (+1.0 … +2.0), ONNX Runtime | behind |",
         "| SQNR of the logits, Net | 20.2 dB | 20.0 dB, litert-torch PT2E | first |",
         "| size, Net | 0.00 MB | 0.00 MB, litert-torch PT2E | behind |",
-        "| PyTorch to int8 .tflite, edgekit int8: Net | 50 s | 10 s, litert-torch PT2E | behind |",
-        "| PyTorch to int8 .tflite, edgekit int8-minmax: Net | 10 s | 10 s, litert-torch PT2E | equal |",
-        "| one image, threads: 1, Net | 3.00 ms | 1.55 ms, OpenVINO | behind |",
+        "| PyTorch to int8 .tflite, edgekit int8: Net | 50 s | 10 s (×0.20 … 0.20), litert-torch PT2E | behind |",
+        "| PyTorch to int8 .tflite, edgekit int8-minmax: Net | 10 s | 10 s (×0.99 … 0.99), litert-torch PT2E | equal |",
+        "| one image, threads: 1, Net | 3.00 ms | 1.55 ms (×0.50 … 0.53), OpenVINO | behind |",
         "| instructions of a frame, A53: Net | 100 M | 200 M, MediaPipe Tasks, edgekit's file | first |",
-        "| camera loop: CPU per answer | 8.00 ms | 7.00 ms, MediaPipe | behind |",
-        "| camera loop: CPU per answer without the network | 1.00 ms | 3.00 ms, plain | first |",
-        "| camera loop: age of an answer, p99 | 40 ms | 40 ms, plain | equal |",
-        "| the same with a network slower than the camera | 1 ms | 2 ms, MediaPipe | first |",
+        "| camera loop: CPU per answer | 8.00 ms | 7.00 ms (×0.88 … 0.88), MediaPipe | behind |",
+        f"| camera loop: CPU per answer without the network | 1.00 ms | 3.00 ms (×3.00 … 3.00), {PLAIN} | first |",
+        f"| camera loop: age of an answer, p99 | 40 ms | 40 ms (×1.00 … 1.00), {PLAIN} | equal |",
+        "| the same with a network slower than the camera | 1 ms | 2 ms (×1.50 … 1.50), MediaPipe | first |",
     ]
 
 
 @pytest.mark.parametrize(
-    ("ratio", "place"), [((0.9, 1.1), "equal"), ((0.98, 0.99), "equal"), ((0.8, 0.9), "behind"), ((1.1, 1.2), "first")]
+    ("ratio", "place"),
+    [
+        ([0.99, 1.0, 1.01], "equal"),
+        # One round in which somebody was held up makes neither a lead nor an equal.
+        ([0.9, 0.9, 1.1], "undecided"),
+        ([1.1, 1.1, 0.9], "undecided"),
+        ([0.97, 0.99, 0.99], "equal"),
+        ([0.8, 0.8, 0.9], "behind"),
+        ([1.1, 1.2, 1.2], "first"),
+        # Of nine rounds the two extremes are left out: an interval of 96 %.
+        ([1.1] * 8 + [0.5], "first"),
+    ],
 )
 def test_an_image_is_judged_by_the_rounds(results, ratio, place):
-    rows = [{"threads": 1, "ms": {OURS: [1.0, 2.0], "other": [ratio[0], 2.0 * ratio[1]]}, "failed": {}}]
+    ours = [1.0 + number for number in range(len(ratio))]
+    theirs = [mine * each for mine, each in zip(ours, ratio, strict=True)]
+    rows = [{"threads": 1, "ms": {OURS: ours, "other": theirs}, "failed": {}}]
     _write(results, "inference-net", {"rows": rows, "failed": {}})
     (line,) = standings.standings({"net": "Net"})
     assert line.place == place
 
 
-@pytest.mark.parametrize(("behind", "place"), [((-0.1, 0.3), "equal"), ((0.1, 0.3), "first"), ((-0.3, -0.1), "behind")])
+@pytest.mark.parametrize(
+    ("behind", "place"),
+    [((-0.1, 0.3), "equal"), ((-0.1, 0.5), "undecided"), ((0.1, 0.3), "first"), ((-0.3, -0.1), "behind")],
+)
 def test_agreement_is_judged_image_by_image(results, behind, place):
     _write(results, "conversion-net", {"rows": {OURS: _converted(98.0), "other": _converted(98.1, behind=behind)}})
     assert standings.standings({"net": "Net"})[0].place == place
@@ -119,14 +140,35 @@ def test_without_our_own_figures_there_is_no_standing(results):
     assert standings.standings({"net": "Net"}) == []
 
 
-def test_no_page_that_does_not_say_what_it_would_take(monkeypatch):
+def test_the_page_says_what_it_would_take_or_that_nothing_is_known(monkeypatch):
     behind = Standing(Kind.SIZE, "x", "2 MB", "1 MB, other", Place.BEHIND)
-    monkeypatch.setattr(page, "WOULD_TAKE", {})
+    monkeypatch.setattr(remedies, "WOULD_TAKE", {})
+    said, silent = remedies.remedies([behind])
+    assert said[1:] == ["- *size* (x): nothing is known of this yet.", ""]
+    assert silent == [Kind.SIZE]
+    monkeypatch.setattr(remedies, "WOULD_TAKE", {Kind.SIZE: "weights of four bits."})
+    said, silent = remedies.remedies([behind, replace(behind, on="y")])
+    assert said[1:] == ["- *size* (x; y): weights of four bits.", ""]
+    assert silent == []
+    for place in (Place.EQUAL, Place.UNDECIDED, Place.FIRST):
+        assert remedies.remedies([replace(behind, place=place)]) == ([], [])
+
+
+def test_the_page_is_written_and_its_gate_fails_where_it_is_silent(results, monkeypatch):
+    monkeypatch.setattr(page, "OUT", results / "RESULTS.md")
+    monkeypatch.setattr(page, "page", lambda: ("text", ["size"]))
     with pytest.raises(GateError, match="got nothing for: size"):
-        page.remedies([behind])
-    monkeypatch.setattr(page, "WOULD_TAKE", {Kind.SIZE: "weights of four bits."})
-    assert page.remedies([behind, behind])[1:] == ["- *size*: weights of four bits.", ""]
-    assert page.remedies([replace(behind, place=Place.EQUAL)]) == []
+        page.main()
+    assert (results / "RESULTS.md").read_text() == "text"
+
+
+# The results are of before wheels on the device were recorded; a strict xfail fails once `make bench` has run again.
+@pytest.mark.xfail(raises=KeyError, strict=True)
+def test_results_md_is_what_the_results_give(monkeypatch):
+    monkeypatch.setattr(plots, "_saved", lambda _figure, name: plots.RESULTS / f"side_by_side-{name}.png")
+    text, silent = page.page()
+    assert text == page.OUT.read_text(encoding="utf-8")
+    assert silent == []
 
 
 def test_the_page_holds_every_table_and_a_plot_of_agreement(results, monkeypatch):
@@ -137,6 +179,9 @@ def test_the_page_holds_every_table_and_a_plot_of_agreement(results, monkeypatch
         "machine": {"cores": 2, "processor": "A  processor", "memory_gb": 24.0},
         "date": "2026-11-29",
         "commit": {"commit": "0123456789abcdef", "is_changed": True},
+        "inputs": "fedcba9876543210",
+        "wheels": {"pytorch": ["torch==2.9.0", "jinja2==3.1.6"], "executorch": ["executorch==1.0.0", "torch==2.9.0"]},
+        "not_counted": ["TFLiteConverter"],
         "peers": {"onnxruntime": "onnxruntime 1.32.0"},
     }
     top1 = {"value": 91.0, "low": 90.0, "high": 92.0}
@@ -153,56 +198,103 @@ def test_the_page_holds_every_table_and_a_plot_of_agreement(results, monkeypatch
     ):
         assert part in text
     assert (
-        "1,234 images, 250 for calibration; 2026-11-29, 2 cores, A processor, 24 GB, edgekit 012345678, changed" in text
+        "1,234 images, 250 for calibration; 2026-11-29, 2 cores, A processor, 24 GB, edgekit 012345678, changed, "
+        "images and network fedcba98" in text
     )
+    assert "versions run: executorch 1.0.0, torch 2.9.0. Not" in " ".join(text.split())
+    assert "other numbers in them: TFLiteConverter." in " ".join(text.split())
     assert "Float: 91.00 % (90.00 … 92.00)" in text
     plot = results / "side_by_side-agreement.png"
     assert f"]({plot.relative_to(results)})" in text
     assert cv2.imread(str(plot)).shape[1] > 500
 
 
-def test_a_step_that_ended_well_here_is_not_taken_again(results, monkeypatch):
-    taken = []
-    monkeypatch.setattr(everything, "RESULTS", results)
+@pytest.fixture
+def taken(results, monkeypatch):
+    """Steps that were run; each writes its result."""
+    names = []
+
+    def run(*words):
+        names.append(words)
+        _write(results, words[0], {"run": len(names)})
+        return "fails" not in words
+
     monkeypatch.setattr(everything, "WORK", results / "work")
-    monkeypatch.setattr(everything, "_run", lambda *words: taken.append(words) or [])
-    everything._once("cameras", False, "cameras")
+    monkeypatch.setattr(everything, "run", run)
+    return names
+
+
+def test_a_step_that_ended_well_here_is_not_taken_again(results, taken):
     # A clone has the result, but did not measure it.
-    _write(results, "cameras", {})
-    (results / "work" / "done" / "cameras").unlink()
-    everything._once("cameras", False, "cameras")
-    everything._once("cameras", False, "cameras")
+    _write(results, "cameras", {"run": "elsewhere"})
+    step = Step("cameras", ["cameras"])
+    assert [everything.take(step) for _ in range(3)] == [True] * 3
+    assert len(taken) == 1
+    assert everything.take(Step("cameras", ["cameras", "--other"]))
     assert len(taken) == 2
-    everything._once("cameras", True, "cameras")
-    everything._once("cameras", False, "cameras", "--other")
+    failing = Step("cameras", ["cameras", "fails"])
+    assert [everything.take(failing) for _ in range(2)] == [False] * 2
     assert len(taken) == 4
-    monkeypatch.setattr(everything, "_run", lambda *words: taken.append(words) or ["cameras"])
-    assert everything._once("cameras", False, "cameras", "--new") == ["cameras"]
-    assert everything._once("cameras", False, "cameras", "--new") == ["cameras"]
 
 
-def test_a_step_is_taken_again_if_what_it_depends_on_is_another(results, monkeypatch):
-    taken = []
-    monkeypatch.setattr(everything, "RESULTS", results)
-    monkeypatch.setattr(everything, "WORK", results / "work")
-    monkeypatch.setattr(everything, "_run", lambda *words: taken.append(words) or [])
-    (results / "net.pt").write_bytes(b"weights")
-    (results / "photos").mkdir()
-    (results / "photos" / "1.png").write_bytes(b"photo")
-    subject = Subject("Net", str(results / "net.pt"))
+def test_a_step_that_fails_leaves_no_result_of_before(results, taken, monkeypatch):
+    everything.take(Step("cameras", ["cameras"]))
+    monkeypatch.setattr(everything, "run", lambda *_words: False)
+    assert not everything.take(Step("cameras", ["cameras", "--other"]))
+    assert list(results.glob("side_by_side-cameras.*")) == []
 
-    def step():
-        depends = everything._contents(subject, ["--calibration", str(results / "photos")])
-        everything._once("conversion-net", False, "conversion", depends=depends)
-        everything._once("inference-net", False, "inference", depends=everything._conversion("net"))
-        return len(taken)
 
-    for name in ("conversion-net", "inference-net"):
-        _write(results, name, {})
-    assert [step(), step()] == [2, 2]
-    (results / "net.pt").write_bytes(b"WEIGHTS")
-    assert step() == 3
-    (results / "photos" / "2.png").write_bytes(b"another")
-    assert step() == 4
-    _write(results, "conversion-net", {"inputs": "other"})
-    assert step() == 5
+def test_a_step_is_taken_again_if_what_it_depends_on_is_another(taken):
+    given = ["one"]
+    step = Step("cameras", ["cameras"], lambda: given[0])
+    everything.take(step)
+    given[0] = "other"
+    everything.take(step)
+    assert len(taken) == 2
+
+
+def test_what_a_conversion_depends_on(tmp_path):
+    (tmp_path / "net.pt").write_bytes(b"weights")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "1.png").write_bytes(b"photo")
+    subject, folders = Subject("Net", str(tmp_path / "net.pt")), ["--calibration", str(tmp_path / "photos")]
+    found = [everything.contents(subject, folders)]
+    (tmp_path / "net.pt").write_bytes(b"WEIGHTS")
+    found.append(everything.contents(subject, folders))
+    (tmp_path / "photos" / "2.png").write_bytes(b"another")
+    found.append(everything.contents(subject, folders))
+    assert len(set(found)) == 3
+
+
+def test_results_of_elsewhere_are_removed(results):
+    for name in ("side_by_side-cameras.json", "side_by_side-cameras.md", "side_by_side-conversion-net.json"):
+        (results / name).write_text("x")
+    (results / "training_speed.json").write_text("x")
+    everything.forget({"cameras"})
+    left = {path.name for path in results.iterdir()}
+    assert left == {"side_by_side-cameras.json", "side_by_side-cameras.md", "training_speed.json"}
+
+
+def test_steps_take_the_files_of_those_before_them():
+    planned = everything.steps(SUBJECTS, ["--calibration", "c", "--evaluation", "e"], emulated=True)
+    names = [step.name for step in planned]
+    assert len(names) == len(set(names)) == 2 * len(SUBJECTS) + 2
+    assert all(step.after in names[: names.index(step.name)] for step in planned if step.after)
+    assert [name for name in names if name.startswith("pi_cores")] == ["pi_cores-mobilenet_v2-imagenet"]
+    own = {name: subject for name, subject in SUBJECTS.items() if not subject.is_imagenet}
+    assert not any("imagenet" in step.name for step in everything.steps(own, [], emulated=True))
+
+
+def test_photos_are_those_of_the_list(tmp_path):
+    clone = tmp_path / "clone" / "deep"
+    clone.mkdir(parents=True)
+    for name in ("a.jpg", "b.jpg", "other.jpg"):
+        (clone / name).write_bytes(name.encode())
+    photos.copy({"a.jpg": "7", "b.jpg": ""}, tmp_path / "clone", tmp_path / "out")
+    written = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert written == {"evaluation/a.jpg", "evaluation/labels.csv", "calibration/b.jpg"}
+    images = read_evaluation(tmp_path / "out" / "evaluation")
+    assert ([path.name for path in images.paths], images.targets.tolist()) == (["a.jpg"], [7])
+    with pytest.raises(InputError, match=r"got no c\.jpg and 1 more"):
+        photos.copy({"c.jpg": "", "d.jpg": "1"}, tmp_path / "clone", tmp_path / "out2")
+    assert not (tmp_path / "out2").exists()
