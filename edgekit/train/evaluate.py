@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -51,7 +52,14 @@ def by_class(found: Tensor, labels: tuple[str, ...]) -> dict[str, ClassScore]:
 
 @torch.inference_mode()
 def predict(
-    network: nn.Module, pixels: Tensor, spec: InputSpec, progress: bool = False, device: torch.device | None = None
+    network: nn.Module,
+    pixels: Tensor,
+    spec: InputSpec,
+    progress: bool = False,
+    device: torch.device | None = None,
+    *,
+    batch: int = BATCH,
+    is_stopped: Callable[[], bool] = bool,
 ) -> Tensor:
     """Logits (N, classes) float32, on the CPU, of prepared images (N, H, W, 3) uint8 RGB.
 
@@ -61,11 +69,15 @@ def predict(
         spec: Normalization.
         progress: Show a bar.
         device: Where the network is; the CPU by default.
+        batch: Images at a time.
+        is_stopped: Asked after each batch; if so, the answers end there.
     """
     network.eval()
     normalize = normalizer(spec, device)
     answers: list[Tensor] = []
-    for batch in counted(torch.split(pixels, BATCH), "Evaluating", len(pixels), progress, size=len):
+    for part in counted(torch.split(pixels, batch), "Evaluating", len(pixels), progress, size=len):
         # A permuted NHWC batch is channels-last as it is: nothing is copied.
-        answers.append(network(normalize(batch.to(device).permute(0, 3, 1, 2).float())).float().cpu())
+        answers.append(network(normalize(part.to(device).permute(0, 3, 1, 2).float())).float().cpu())
+        if is_stopped():
+            break
     return torch.cat(answers)

@@ -27,7 +27,7 @@ from edgekit.train.log import Log
 from edgekit.train.optimizer import set_rates
 from edgekit.train.options import Options
 from edgekit.train.resume import Epoch, Partial, best_path, check_same_images, last_path
-from edgekit.train.run import Run, as_checkpoint, begin_epoch, one_step, start, validate
+from edgekit.train.run import Run, as_checkpoint, begin_epoch, is_finite, one_step, start, validate
 from edgekit.train.shards import ShardSet
 from edgekit.train.stop import Stop
 from edgekit.train.tally import Tally
@@ -110,7 +110,7 @@ def train(
         raise InputError("Validation must have images that can be read, got none.", "See the lines above.")
     fingerprint = pixels.fingerprint() if out else ""
     with torch.random.fork_rng(devices=[]):
-        with world.one_after_another():
+        with world.one_after_another(), enough_memory(options.batch, world.size):
             run = start(options, pixels, val_pixels, world=world, restored=resume)
         if before is not None:
             check_same_images(before, fingerprint, pixels.labels)
@@ -192,7 +192,7 @@ def _all_epochs(run: Run, out: Path | None, fingerprint: str, log: Log) -> None:
                     bar.console.print(f"Epoch {len(run.epochs)}/{total}: {epoch}")
                 if out and world.is_first:
                     _save(run, out, fingerprint)
-                if world.any(stop.is_wanted):
+                if world.any(stop.is_wanted()):
                     stop.obey()
     except KeyboardInterrupt:
         last = last_path(out) if out else None
@@ -249,7 +249,8 @@ def _one_epoch(run: Run, bar: Progress, task: TaskID, stop: Stop) -> Epoch | Non
         before = replace(before, correct=0, loss_sum=0.0)
     tally = Tally(before, world.size)
     every = 1 if world.device.type == "cpu" else LOOK_EVERY
-    rest = run.train_set.epoch(seed_of(options.seed, index), run.batch, before.steps, world)
+    is_trained = before.steps == run.steps
+    rest = () if is_trained else run.train_set.epoch(seed_of(options.seed, index), run.batch, before.steps, world)
     for step, (pixels, targets) in enumerate(rest, before.steps):
         set_rates(run.optimizer, options.warmup, (index * run.steps + step) / (run.steps * options.epochs))
         tally.add(*one_step(run, pixels, targets, index, step), len(targets))
@@ -257,11 +258,15 @@ def _one_epoch(run: Run, bar: Progress, task: TaskID, stop: Stop) -> Epoch | Non
             continue
         tally.look(options, index, run.optimizer.param_groups[0]["lr"])
         bar.update(task, completed=index * run.steps * run.batch + tally.seen, **tally.texts())  # type: ignore[arg-type]
-        if world.any(stop.is_wanted):
-            loss_sum, correct = world.total(tally.sums()).tolist()
-            run.partial = Partial(tally.steps, tally.seen, int(correct), loss_sum, tally.seconds)
-            return None
-    run.partial = None
+        if world.any(stop.is_wanted()):
+            break
+    if not is_finite(run):
+        raise tally.not_finite("weights", "others", options, index, run.optimizer.param_groups[0]["lr"])
     loss_sum, correct = world.total(tally.sums()).tolist()
-    validation = validate(run)
+    run.partial = Partial(tally.steps, tally.seen, int(correct), loss_sum, tally.seconds)
+    validation = validate(run, stop.is_wanted) if tally.steps == run.steps else None
+    # A stop in validation, which may take long: all steps are done then, and going on begins with validation.
+    if world.any(stop.is_wanted()):
+        return None
+    run.partial = None
     return Epoch(loss_sum / tally.seen, correct / tally.seen, validation, tally.seen, tally.seconds)

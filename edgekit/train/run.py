@@ -20,7 +20,7 @@ from edgekit.progress import console
 from edgekit.train.augment import augment
 from edgekit.train.checkpoint import Checkpoint
 from edgekit.train.data import PixelSet, normalizer
-from edgekit.train.evaluate import ClassScore, by_class, confusion, predict
+from edgekit.train.evaluate import BATCH, ClassScore, by_class, confusion, predict
 from edgekit.train.feed import Feed, seed_of
 from edgekit.train.mixing import mix, soft_targets
 from edgekit.train.objective import Teacher, load_teacher, loss_of
@@ -198,20 +198,21 @@ def training_mode(run: Run, epoch: int) -> None:
         keep_statistics(run.network)
 
 
-def one_step(run: Run, pixels: Tensor, targets: Tensor, *numbers: int) -> tuple[Tensor, Tensor]:
+def one_step(run: Run, pixels: Tensor, targets: Tensor, epoch: int, step: int) -> tuple[Tensor, Tensor]:
     """Vary a batch, and make the network a little better on it.
 
     Args:
         run: The run, after `begin_epoch`.
         pixels: (N, H, W, 3) uint8 RGB, this process's part of the batch.
         targets: (N,) int64.
-        numbers: Of the epoch and the step: all chance comes from them.
+        epoch: Its number, from 0; all chance comes from these two.
+        step: Likewise, within the epoch.
 
     Returns:
         Mean loss before the step, and how many images were right; scalars on the device.
     """
     options = run.options
-    seed = seed_of(options.seed, *numbers, run.world.rank)
+    seed = seed_of(options.seed, epoch, step, run.world.rank)
     # Dropout and kornia draw from the global generators. torch.manual_seed would look for devices of every kind.
     torch.default_generator.manual_seed(seed)
     if run.world.device.type == "cuda":
@@ -220,8 +221,11 @@ def one_step(run: Run, pixels: Tensor, targets: Tensor, *numbers: int) -> tuple[
     views = augment(pixels, (options.size, options.size), options.augmentation, generator)
     views, wanted = mix(views, soft_targets(targets, len(run.train_set.labels)), options.augmentation, generator)
     network = run.network if run.step_network is None else run.step_network
-    is_first = options.weights == "none" and not any(numbers)
-    with precision(options, run.world.device), first_statistics(run.network) if is_first else contextlib.nullcontext():
+    is_first = options.weights == "none" and epoch == step == 0
+    # Int8's rounding is of float32: bf16's own is coarser than its steps.
+    is_aware = epoch >= options.float_epochs
+    dtype = contextlib.nullcontext() if is_aware else precision(options, run.world.device)
+    with dtype, first_statistics(run.network) if is_first else contextlib.nullcontext():
         answers = run.teacher.answers(views) if run.teacher else None
         images = run.normalize(views).contiguous(memory_format=torch.channels_last)
         logits = network(images).float()
@@ -262,14 +266,43 @@ def precision(options: Options, device: torch.device) -> contextlib.AbstractCont
     return torch.autocast(device.type, PRECISIONS[name])
 
 
-def validate(run: Run) -> float | None:
-    """Top-1 in [0, 1] over all processes' shares; None without validation images. Fills `run.classes`."""
+def is_finite(run: Run) -> bool:
+    """Whether all weights and statistics are numbers; every process must ask."""
+    values = [value for network in (run.network, run.judged) for value in network.state_dict().values()]
+    finite = torch.stack([value.isfinite().all() for value in values if value.is_floating_point()]).all()
+    return not run.world.any(not finite.item())
+
+
+def validate(run: Run, is_stopped: Callable[[], bool] = bool) -> float | None:
+    """Top-1 in [0, 1] over all processes' shares; fills `run.classes`.
+
+    Args:
+        run: The run.
+        is_stopped: Asked after each batch.
+
+    Returns:
+        None without validation images, or if a process was stopped.
+
+    Raises:
+        InputError: The network's answers are no numbers.
+    """
     if run.val_set is None:
         return None
     run.world.share(run.judged.buffers())
     pixels, targets = run.val_set.pixels, run.val_set.targets
+    # No more at a time than a step has: what training fits into is enough for validation too.
+    batch = min(BATCH, max(1, run.batch // run.world.size))
     with precision(run.options, run.world.device):
-        logits = predict(run.judged, pixels, run.options.spec, device=run.world.device)
+        logits = predict(
+            run.judged, pixels, run.options.spec, device=run.world.device, batch=batch, is_stopped=is_stopped
+        )
+    if run.world.any(is_stopped()):
+        return None
+    if run.world.any(not logits.isfinite().all().item()):
+        raise InputError(
+            "The network's answers must stay finite, got others in validation.",
+            "The learning rate is likely too high: use a lower --lr and --head-lr, or see --find-lr.",
+        )
     found = run.world.total(confusion(logits, targets, len(run.train_set.labels)))
     run.classes = by_class(found, run.train_set.labels)
     return int(found.diagonal().sum()) / int(found.sum())

@@ -33,15 +33,14 @@ class Stop:
         if self._received and exception[0] is None:
             self.obey()
 
-    @property
     def is_wanted(self) -> bool:
         """Has a signal come?"""
         return self._received != 0
 
     def obey(self) -> None:
-        """Let the signal that has come act as it would have without us."""
+        """Let the signal that has come act as it would have without us; SIGTERM where another process has had it."""
         self._restore()
-        number, self._received = self._received, 0
+        number, self._received = self._received or signal.SIGTERM, 0
         signal.raise_signal(number)
 
     def _note(self, number: int, frame: FrameType | None) -> None:

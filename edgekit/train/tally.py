@@ -56,7 +56,8 @@ class Tally:
         for loss, hits, images in self._waiting:
             value = loss.item()
             if not math.isfinite(value):
-                raise _not_finite(value, self.steps + 1, epoch + 1, rate, list(self._losses), options)
+                self.steps += 1
+                raise self.not_finite("loss", str(value), options, epoch, rate)
             self._losses.append(value)
             self.steps += 1
             self.seen += images * self._processes
@@ -78,15 +79,25 @@ class Tally:
         """(loss sum, correct) of this process, float64."""
         return torch.tensor([self.loss_sum, self.correct], dtype=torch.float64)
 
+    def not_finite(self, what: str, got: str, options: Options, epoch: int, rate: float) -> InputError:
+        """What to raise where the last step has left something that is no number.
 
-def _not_finite(value: float, step: int, epoch: int, rate: float, losses: list[float], options: Options) -> InputError:
-    before = f" (before it: {', '.join(f'{loss:.3g}' for loss in losses)})" if losses else ""
-    remedy = "The learning rate is likely too high: use a lower --lr and --head-lr, or see --find-lr."
-    if options.amp == "fp16":
-        remedy = "Numbers likely became too large for fp16: use --amp bf16 or off."
-    elif losses and max(losses) < 10 and options.weights not in ("none", "imagenet"):
-        remedy = f"The weights of {options.weights} may be damaged, or --lr is too high for them."
-    return InputError(
-        f"The loss must stay finite, got {value} in step {step} of epoch {epoch}, at a rate of {rate:.2g}{before}.",
-        remedy,
-    )
+        Args:
+            what: The loss or the weights.
+            got: Instead of a number.
+            options: As for `look`, like the rest.
+            epoch: Index of the epoch.
+            rate: Learning rate of the backbone.
+        """
+        losses = list(self._losses)
+        before = f" (losses before: {', '.join(f'{loss:.3g}' for loss in losses)})" if losses else ""
+        remedy = "The learning rate is likely too high: use a lower --lr and --head-lr, or see --find-lr."
+        if options.amp == "fp16":
+            remedy = "Numbers likely became too large for fp16: use --amp bf16 or off."
+        elif losses and max(losses) < 10 and options.weights not in ("none", "imagenet"):
+            remedy = f"The weights of {options.weights} may be damaged, or --lr is too high for them."
+        return InputError(
+            f"The {what} must stay finite, got {got} in step {self.steps} of epoch {epoch + 1}, at a rate of "
+            f"{rate:.2g}{before}.",
+            remedy,
+        )

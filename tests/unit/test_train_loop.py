@@ -140,7 +140,7 @@ def test_a_signal_waits_for_the_step_and_the_run_goes_on_from_it(images, unbroke
 def test_a_second_signal_acts_at_once():
     with pytest.raises(KeyboardInterrupt), Stop() as stop:
         signal.raise_signal(signal.SIGINT)
-        assert stop.is_wanted
+        assert stop.is_wanted()
         signal.raise_signal(signal.SIGINT)
         pytest.fail("the second one must act")
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

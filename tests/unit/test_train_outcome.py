@@ -1,6 +1,7 @@
 """What a run leaves behind: the best epoch, logs, and the last good state when something goes wrong."""
 
 import math
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,8 @@ from edgekit.cli import run
 from edgekit.errors import InputError, MissingError
 from edgekit.images import labelled_folder
 from edgekit.train import checkpoint as checkpoints
-from edgekit.train import loop
+from edgekit.train import loop, quantization_aware
+from edgekit.train import run as run_module
 from edgekit.train.allocator import enough_memory
 from edgekit.train.data import for_evaluation
 from edgekit.train.evaluate import ClassScore
@@ -20,8 +22,9 @@ from edgekit.train.find_rate import find_rate
 from edgekit.train.log import Log
 from edgekit.train.loop import train
 from edgekit.train.options import Options
-from edgekit.train.resume import Partial, last_path
+from edgekit.train.resume import Partial, best_path, last_path
 from edgekit.train.run import start
+from edgekit.train.stop import Stop
 from edgekit.train.tally import Tally
 from edgekit.train.world import World, choose_device
 
@@ -41,7 +44,7 @@ def test_the_best_epoch_stays_if_it_is_not_the_last(images, tmp_path, monkeypatc
     out, best = tmp_path / "model.pt", tmp_path / "model.best.pt"
     scores, states = [0.2, 0.6, 0.4], []
 
-    def judged(run):
+    def judged(run, *_):
         states.append({name: value.clone() for name, value in run.network.state_dict().items()})
         run.classes = {"blobs": ClassScore(1, 2, "stripes")}
         return scores[len(states) - 1]
@@ -68,11 +71,140 @@ def test_a_loss_that_is_not_finite_leaves_the_last_good_epoch(images, tmp_path, 
         return (loss * float("nan"), hits) if steps == 7 else (loss, hits)
 
     monkeypatch.setattr(loop, "one_step", step)
-    with pytest.raises(InputError, match=r"got nan in step 3 of epoch 2, at a rate of 0\.00\d+ \(before it: \d"):
+    with pytest.raises(InputError, match=r"got nan in step 3 of epoch 2, at a rate of 0\.00\d+ \(losses before: \d"):
         train(TINY, images, out=out)
     kept = checkpoints.load(last_path(out))
     assert len(kept.resume["epochs"]) == 1
     assert all(bool(value.isfinite().all()) for value in kept.state.values())
+
+
+def spoil_after(steps, monkeypatch, spoil):
+    """Change the network after so many steps: the loss, which is of before a step, does not show it yet."""
+    done, one_step = 0, loop.one_step
+
+    def step(run, *arguments):
+        nonlocal done
+        done += 1
+        given = one_step(run, *arguments)
+        if done == steps:
+            with torch.no_grad():
+                spoil(run.network)
+        return given
+
+    monkeypatch.setattr(loop, "one_step", step)
+
+
+def first_weight(network):
+    return next(network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda network: first_weight(network).fill_(math.inf), "weights must stay finite, got others in step 4 of"),
+        (lambda network: network.classifier[-1].weight.fill_(3e38), "answers must stay finite, got others in valida"),
+    ],
+)
+def test_a_last_step_that_diverges_leaves_the_epoch_before_it(images, tmp_path, monkeypatch, spoil, said):
+    out = tmp_path / "model.pt"
+    spoil_after(8, monkeypatch, spoil)
+    with pytest.raises(InputError, match=said):
+        train(TINY, images, images, out=out)
+    for path in (last_path(out), best_path(out)):
+        assert all(bool(value.isfinite().all()) for value in checkpoints.load(path).state.values())
+    assert len(checkpoints.load(last_path(out)).resume["epochs"]) == 1
+    assert not out.exists()
+
+
+def test_a_single_step_that_diverges_leaves_nothing(images, tmp_path):
+    options = replace(TINY, batch=120, epochs=1, lr=1e30, head_lr=1e30, warmup=0.01)
+    with pytest.raises(InputError, match="must stay finite, got others"):
+        train(options, images, images, out=tmp_path / "model.pt")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_validation_ends_it_and_going_on_begins_with_it(images, tmp_path, monkeypatch, number):
+    unbroken = train(TINY, images, images)
+    out, calls, predict = tmp_path / "model.pt", [], run_module.predict
+
+    def predicted(*arguments, **more):
+        calls.append(more["batch"])
+        if len(calls) == 2:
+            signal.raise_signal(number)
+        found = predict(*arguments, **more)
+        assert len(found) == (more["batch"] if len(calls) == 2 else len(images.names))
+        return found
+
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(run_module, "predict", predicted)
+            train(TINY, images, images, out=out)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    # No more at a time than a step has.
+    assert calls == [30, 30]
+    kept = checkpoints.load(last_path(out)).resume
+    assert (len(kept["epochs"]), kept["partial"]["steps"]) == (1, 4)
+    result = train(TINY, images, images, out=out, resume=True)
+    assert same(result.checkpoint.state, unbroken.checkpoint.state)
+    key = ("loss", "accuracy", "validation")
+    curves = [[[getattr(epoch, name) for name in key] for epoch in each.epochs] for each in (result, unbroken)]
+    assert curves[0] == curves[1]
+
+
+def test_another_process_may_have_had_the_signal():
+    """What obey() is for there: this one had none."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), Stop() as stop:
+            assert not stop.is_wanted()
+            stop.obey()
+            pytest.fail("it must end")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize("amp", ["bf16", "fp16"])
+def test_lower_precision_goes_on_to_the_same_bits(images, tmp_path, monkeypatch, amp):
+    options, out, dtypes = replace(TINY, amp=amp), tmp_path / "model.pt", set()
+
+    def look(_module, _inputs, output):
+        dtypes.add(output.dtype)
+
+    create = run_module.create
+
+    def watched(*arguments, **more):
+        network = create(*arguments, **more)
+        network.features[0][0].register_forward_hook(look)
+        return network
+
+    monkeypatch.setattr(run_module, "create", watched)
+    unbroken = train(options, images)
+    assert dtypes == {torch.bfloat16 if amp == "bf16" else torch.float16}
+    spoil_after(6, monkeypatch, lambda _network: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        train(options, images, out=out)
+    monkeypatch.undo()
+    result = train(options, images, out=out, resume=True)
+    assert same(result.checkpoint.state, unbroken.checkpoint.state)
+    assert result.epochs[-1].loss < result.epochs[0].loss
+
+
+@pytest.mark.parametrize("arch", ["mobilenet_v1", "mobilenet_v2"])
+def test_rounding_to_int8_is_of_float32_in_lower_precision_too(images, monkeypatch, arch):
+    """Bf16 has seven bits behind the first one: near 6 its own steps are larger than int8's."""
+    rounded, round_weight = set(), quantization_aware.round_weight
+
+    def watched(weight):
+        rounded.add((weight.dtype, torch.is_autocast_enabled("cpu")))
+        return round_weight(weight)
+
+    monkeypatch.setattr(quantization_aware, "round_weight", watched)
+    result = train(replace(TINY, arch=arch, epochs=2, qat_epochs=1, amp="bf16"), images)
+    assert rounded == {(torch.float32, False)}
+    assert len(result.epochs) == 2
 
 
 def test_too_little_memory_names_a_batch(images, monkeypatch):
