@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import signal
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -25,6 +26,7 @@ from edgekit.errors import InputError
 from edgekit.preprocess import IMAGE_SUFFIXES, Image, crop_and_resize, decode_image
 from edgekit.progress import console, tracked
 from edgekit.train.data import ROOM, PixelSet, check_memory
+from edgekit.train.stop import SIGNALS
 from edgekit.train.world import World
 
 LABELS = "labels.txt"
@@ -149,7 +151,7 @@ class ShardSet:
         """Batches of any size, over and over."""
         while True:
             count = 0
-            for part in loader:
+            for part in _started(loader):
                 for fault in part.faults:
                     self._tell(fault)
                 count += len(part.targets)
@@ -196,6 +198,18 @@ class _Part(NamedTuple):
         pixels = torch.from_numpy(np.stack([pixels for pixels, _ in good])) if good else torch.empty(0)
         targets = torch.tensor([target for _, target in good], dtype=torch.int64)
         return cls(pixels, targets, [sample for sample in samples if isinstance(sample, Fault)])
+
+
+def _started(loader: Any) -> Iterator[Any]:
+    """With workers that signals do not end: what is sent to a whole group, as by Ctrl-C, comes to them too.
+
+    Their process decides when to stop. They inherit what it holds back while it starts them.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        return iter(loader)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _whole_batches(

@@ -6,6 +6,7 @@ torch.distributed, because the loop needs three of its words only.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -121,6 +122,8 @@ def join(device: str = "auto") -> Iterator[World]:
         ) from error
     finally:
         console.quiet = quiet
+        # DistributedDataParallel is a cycle that holds the group: at the interpreter's end its threads would abort.
+        gc.collect()
         dist.destroy_process_group()
 
 

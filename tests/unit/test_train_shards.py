@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from support.photos import tinted
+from support.shards import write_shard
 
 from edgekit.card import InputSpec
 from edgekit.cli import run
@@ -20,17 +21,6 @@ from edgekit.train.shards import has_shards, open_shards
 from edgekit.train.world import World
 
 SPEC = InputSpec(32, 32)
-
-
-def write_shard(path, images, targets, first=0):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w") as tar:
-        for number, (image, target) in enumerate(zip(images, targets, strict=True), first):
-            encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
-            for suffix, data in (("png", encoded), ("cls", str(target).encode())):
-                info = tarfile.TarInfo(f"{number:06}.{suffix}")
-                info.size = len(data)
-                tar.addfile(info, io.BytesIO(data))
 
 
 @pytest.fixture(scope="module")
