@@ -57,7 +57,7 @@ def _part(images: ArraySet, chosen: NDArray[np.int64]) -> ArraySet:
 
 
 def _top1(widths: Sequence[float], rate: float, learned: ArraySet, judged: ArraySet) -> float:
-    options = replace(DISTILL, teacher=str(TEACHER), temperature=1.0, size=64, lr=rate, head_lr=rate)
+    options = replace(DISTILL, teacher=str(TEACHER), size=64, lr=rate, head_lr=rate)
     with tempfile.TemporaryDirectory() as scratch:
         start, top1 = str(TEACHER) if widths else "none", 0.0
         for width in widths or (0.5,):

@@ -32,8 +32,7 @@ from edgekit.train import checkpoint, cifar10
 TEACHER, IMAGENET_V1 = "teacher", "imagenet_v1"
 SHIPPED = Path(shipped.__file__).parent
 FLOAT = Path(__file__).parent / "shipped"
-# The teacher was trained with label smoothing: softened once more, its answers would say little.
-TAUGHT = ("--teacher", f"{TEACHER}.pt", "--temperature", "1")
+TAUGHT = ("--teacher", f"{TEACHER}.pt")
 CALIBRATION = 2000
 RECIPE = "int8-qat"
 

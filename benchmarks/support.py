@@ -21,6 +21,7 @@ import psutil  # type: ignore[import-untyped]
 from scipy import stats
 
 from edgekit import __version__
+from edgekit.cpu import read_cpu
 from edgekit.errors import EdgekitError
 from edgekit.files import write_whole
 from edgekit.runtime import available_cores
@@ -213,7 +214,4 @@ def write_results(path: Path, content: Mapping[str, Any], table: str) -> None:
 
 
 def _processor() -> str:
-    """The processor's name as Linux tells it."""
-    with Path("/proc/cpuinfo").open() as file:
-        names = (line.partition(":")[2].strip() for line in file if line.startswith("model name"))
-        return next(names, platform.machine())
+    return read_cpu() or platform.machine()

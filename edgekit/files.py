@@ -31,7 +31,10 @@ def whole_file(target: str | Path) -> Iterator[Path]:
         yield temporary
         # mkstemp makes private files; the result gets the permissions that open() would have given it.
         temporary.chmod(0o666 & ~_umask())
+        # On the disk before it has its name: a power cut must not leave an empty file where an older one was whole.
+        _sync(temporary)
         temporary.replace(target)
+        _sync(target.parent)
     except OSError as error:
         raise _explain(error, target) from error
     finally:
@@ -83,6 +86,15 @@ def sha256(path: str | Path) -> str:
     """SHA-256 of a file's bytes as 64 lower-case hex digits."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    """A file's content, or a folder's names."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _umask() -> int:

@@ -7,19 +7,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgekit.cpu import read_cpu
 from edgekit.runtime import available_cores, runtime_name
 from edgekit_deploy.health import ROOT, read_board, read_frequency
 from edgekit_deploy.versions import installed_versions, python_bits
 
-# The processors of all Raspberry Pis, by "CPU part" of /proc/cpuinfo; ARM kernels give no other name.
-ARM_PARTS = {
-    "0xb76": "ARM1176",
-    "0xc07": "Cortex-A7",
-    "0xd03": "Cortex-A53",
-    "0xd05": "Cortex-A55",
-    "0xd08": "Cortex-A72",
-    "0xd0b": "Cortex-A76",
-}
 PACKAGES = ("numpy", "opencv-python", "opencv-python-headless", "ai-edge-litert", "tflite-runtime")
 
 
@@ -76,20 +68,6 @@ def this_machine(root: Path = ROOT) -> Machine:
         runtime=runtime_name(),
         packages=installed_versions(PACKAGES),
     )
-
-
-def read_cpu(root: Path = ROOT) -> str | None:
-    """Name of the processor by /proc/cpuinfo."""
-    try:
-        text = (root / "proc/cpuinfo").read_text(errors="replace")
-    except OSError:
-        return None
-    name = re.search(r"^model name\s*:\s*(\S.*)$", text, re.MULTILINE)
-    part = re.search(r"^CPU part\s*:\s*(\S+)", text, re.MULTILINE)
-    # A 32-bit ARM kernel's model name says only "ARMv7 Processor rev 3 (v7l)".
-    if part:
-        return ARM_PARTS.get(part[1].lower(), f"ARM part {part[1]}")
-    return name[1].strip() if name else None
 
 
 def read_system(root: Path = ROOT) -> str | None:

@@ -62,7 +62,7 @@ def _number(name: str, text: str, kind: type = float) -> Callable[[_F], _F]:
 @click.option("--balanced", is_flag=True, default=None, help="Show every class equally often.")
 @click.option("--teacher", help="A checkpoint of the same classes whose answers are learned.")
 @_number("--distill", "The teacher's share of the loss.  [default: 0.9]")
-@_number("--temperature", "That softens both answers.  [default: 2]")
+@_number("--temperature", "That softens both answers.  [default: 1, for teachers trained with label smoothing]")
 @_number("--range-penalty", "Against weights that stick out, which int8 suffers from; 0.0001 is a start.  [default: 0]")
 @_number("--qat-epochs", "Last epochs with int8's rounding.  [default: 0]", int)
 @click.option("--val-fraction", default=0.2, show_default=True, help="Kept for validation if there is no val/ folder.")

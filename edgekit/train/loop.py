@@ -22,11 +22,11 @@ from edgekit.train.allocator import enough_memory, keep_memory
 from edgekit.train.checkpoint import Checkpoint
 from edgekit.train.data import PixelSet, for_evaluation, for_training
 from edgekit.train.evaluate import ClassScore
-from edgekit.train.feed import Feed, PixelFeed, seed_of
+from edgekit.train.feed import MOST_LEFT_OUT, Feed, PixelFeed, seed_of
 from edgekit.train.log import Log
 from edgekit.train.optimizer import set_rates
 from edgekit.train.options import Options
-from edgekit.train.resume import Epoch, Partial, best_path, check_same_images, last_path
+from edgekit.train.resume import Epoch, Partial, best_path, last_path
 from edgekit.train.run import Run, as_checkpoint, begin_epoch, is_finite, one_step, start, validate
 from edgekit.train.shards import ShardSet
 from edgekit.train.stop import Stop
@@ -48,6 +48,7 @@ class Result:
         seconds: Wall-clock time of all epochs, reading the images not counted.
         skipped: One line per image that could not be read.
         fingerprint: Of the training images; "" if nothing was written.
+        validation_fingerprint: Of all images that were validated on; "" if there were none, or nothing was written.
         classes: Of the validation images at the end, by name; empty without any.
     """
 
@@ -56,6 +57,7 @@ class Result:
     seconds: float
     skipped: tuple[str, ...] = ()
     fingerprint: str = ""
+    validation_fingerprint: str = ""
     classes: dict[str, ClassScore] = field(default_factory=dict)
 
     @property
@@ -105,18 +107,19 @@ def train(
     keep_memory()
     with world.one_after_another():
         pixels = as_feed(train_set, options)
-        val_pixels = val_set if val_set is None else as_pixels(val_set, options, world)
+        val_pixels, val_fingerprint = (None, "") if val_set is None else as_pixels(val_set, options, world)
     if val_pixels is not None and not world.any(len(val_pixels) > 0):
         raise InputError("Validation must have images that can be read, got none.", "See the lines above.")
-    fingerprint = pixels.fingerprint() if out else ""
+    data = resuming.Data(pixels.labels, pixels.fingerprint() if out else "", val_fingerprint if out else "")
     with torch.random.fork_rng(devices=[]):
         with world.one_after_another(), enough_memory(options.batch, world.size):
             run = start(options, pixels, val_pixels, world=world, restored=resume)
         if before is not None:
-            check_same_images(before, fingerprint, pixels.labels)
+            before.check_same(data, (run.batch, world.size))
             _go_on(run, before)
+        _tell_left_out(run)
         with enough_memory(run.batch, world.size):
-            _all_epochs(run, Path(out) if out else None, fingerprint, log or Log())
+            _all_epochs(run, Path(out) if out else None, data, log or Log())
         if not run.classes:  # all epochs were done before
             validate(run)
     checkpoint = as_checkpoint(run)
@@ -124,7 +127,7 @@ def train(
         _finish(Path(out), checkpoint, run.epochs)
     skipped = world.gather(pixels.skipped + (val_pixels.skipped if val_pixels else ()))
     seconds = sum(epoch.seconds for epoch in run.epochs)
-    return Result(checkpoint, run.epochs, seconds, skipped, fingerprint, run.classes)
+    return Result(checkpoint, run.epochs, seconds, skipped, data.training, data.validation, run.classes)
 
 
 def as_feed(images: ImageSet | ShardSet, options: Options) -> Feed:
@@ -134,12 +137,12 @@ def as_feed(images: ImageSet | ShardSet, options: Options) -> Feed:
     return PixelFeed(for_training(images, options.spec), options.balanced)
 
 
-def as_pixels(images: ImageSet | ShardSet, options: Options, world: World) -> PixelSet:
-    """This process's share of a set, as the network will be given it."""
+def as_pixels(images: ImageSet | ShardSet, options: Options, world: World) -> tuple[PixelSet, str]:
+    """This process's share of a set, as the network will be given it, and the fingerprint of the whole set."""
     if isinstance(images, ShardSet):
-        return images.share(world)
+        return images.share(world), images.fingerprint()
     found, mine = for_evaluation(images, options.spec), slice(world.rank, None, world.size)
-    return replace(found, pixels=found.pixels[mine], targets=found.targets[mine])
+    return replace(found, pixels=found.pixels[mine], targets=found.targets[mine]), found.fingerprint()
 
 
 def best_of(epochs: list[Epoch]) -> int | None:
@@ -156,6 +159,19 @@ def _before(options: Options, out: str | Path | None, resume: bool) -> resuming.
         return None
     check_writable(out)
     return resuming.look(Path(out), options, resume)
+
+
+def _tell_left_out(run: Run) -> None:
+    """Of a folder only what does not fill a batch is left out, see `feed.even_batch`."""
+    count = len(run.train_set)
+    left = count - run.steps * run.batch
+    if isinstance(run.train_set, ShardSet) and left > MOST_LEFT_OUT * count:
+        console.print(
+            f"Each epoch leaves out {left:,} of {count:,} images: {run.world.size} processes have unequal shares of "
+            f"{len(run.train_set.shards)} shards. More and smaller shards would leave out fewer.",
+            style="yellow",
+            soft_wrap=True,
+        )
 
 
 def _go_on(run: Run, before: resuming.Progress) -> None:
@@ -177,7 +193,7 @@ def _finish(out: Path, checkpoint: Checkpoint, epochs: list[Epoch]) -> None:
         best_path(out).unlink(missing_ok=True)
 
 
-def _all_epochs(run: Run, out: Path | None, fingerprint: str, log: Log) -> None:
+def _all_epochs(run: Run, out: Path | None, data: resuming.Data, log: Log) -> None:
     total, world = run.options.epochs, run.world
     try:
         with Stop() as stop, _training_bar() as bar:
@@ -191,7 +207,7 @@ def _all_epochs(run: Run, out: Path | None, fingerprint: str, log: Log) -> None:
                     log.epoch(len(run.epochs), epoch, run.optimizer.param_groups[0]["lr"])
                     bar.console.print(f"Epoch {len(run.epochs)}/{total}: {epoch}")
                 if out and world.is_first:
-                    _save(run, out, fingerprint)
+                    _save(run, out, data)
                 if world.any(stop.is_wanted()):
                     stop.obey()
     except KeyboardInterrupt:
@@ -205,18 +221,18 @@ def _all_epochs(run: Run, out: Path | None, fingerprint: str, log: Log) -> None:
         raise
 
 
-def _save(run: Run, out: Path, fingerprint: str) -> None:
+def _save(run: Run, out: Path, data: resuming.Data) -> None:
     kept = as_checkpoint(run)
     average = None if run.average is None else run.average.state_dict()
     progress = resuming.Progress(
         run.options,
-        kept.labels,
+        data,
         run.network.state_dict(),
         average,
         run.optimizer.state_dict(),
         run.scaler.state_dict(),
         run.epochs,
-        fingerprint,
+        (run.batch, run.world.size),
         run.partial,
     )
     # First: should the disk be full, the best one is never older than what a resumed run believes.

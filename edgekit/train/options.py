@@ -108,7 +108,7 @@ class Options:
     teacher: str = ""
     teacher_sha256: str = ""
     distill: float = 0.9
-    temperature: float = 2.0
+    temperature: float = 1.0
     range_penalty: float = 0.0
     qat_epochs: int = 0
     amp: str = "auto"

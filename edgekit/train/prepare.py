@@ -21,6 +21,8 @@ from edgekit.train.world import World
 Images = ImageSet | ShardSet
 CIFAR10 = "cifar10"
 NAMED = 10
+# Options that say nothing without a teacher.
+TAUGHT = ("distill", "temperature")
 # Said of a run in its first line, or by others.
 SAID = frozenset({"arch", "width", "size", "weights", "epochs", "seed", "teacher_sha256", "augmentation"})
 
@@ -48,6 +50,8 @@ def prepare(
         _check_is_file(name, given.get(name))
     if "teacher" in given:
         given["teacher_sha256"] = sha256(given["teacher"])
+    elif words := ["--recipe distill"] * (recipe == "distill") + [f"--{name}" for name in TAUGHT if name in given]:
+        raise InputError(f"{words[0]} must have a teacher to learn from, got none.", "Give --teacher big.pt.")
     # Once before the folder is read, for its errors; once more with the number of images.
     first = for_folder(1, recipe, **given)
     if first.weights == "imagenet":

@@ -1,4 +1,4 @@
-"""Options: found by measuring (`benchmarks/training.md`), or published and, where it says so, never run here."""
+"""Options that go together: some measured (`benchmarks/training.md` tells which), some published and never run here."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from edgekit.train.feed import even_batch
 from edgekit.train.options import Options
 
 # Fine-tuning from ImageNet weights. A low rate keeps the features. The first blocks see edges and colours that every
-# photo has: left as they are, they save half of the backward pass and cost no accuracy. Averaging the weights,
-# dropout and lower resolutions in the first epochs were tried and gave nothing.
+# photo has: left as they are, they save half of the backward pass.
 TRANSFER = Options(
     weights="imagenet",
     epochs=10,
@@ -51,7 +50,7 @@ NATIVE = Options(
 )
 
 # A small network that learns a larger one's answers. The labels say little then; the answers say it softly, so that
-# nothing else has to.
+# nothing else has to: no smoothing, and no temperature, for teachers that were trained with smoothing.
 DISTILL = replace(SCRATCH, epochs=40, batch=64, smoothing=0.0)
 
 # ImageNet, over eight GPUs with 32 images each (torchrun). After torchvision's reference for MobileNetV2 1.0

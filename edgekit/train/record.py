@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,15 @@ import torch
 
 from edgekit import __version__
 from edgekit.card import to_plain
+from edgekit.cpu import read_cpu
 from edgekit.files import sha256, write_whole
 from edgekit.train.loop import Result
 from edgekit.train.options import Options
 from edgekit.train.world import World
 
 FORMAT = 1
+# What decides about the pixels and the arithmetic.
+PACKAGES = ("torch", "numpy", "opencv-python", "kornia", "webdataset")
 
 
 def record_path(out: str | Path) -> Path:
@@ -50,13 +55,19 @@ def write_record(out: Path, options: Options, result: Result, world: World | Non
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "checkpoint": {"file": out.name, "sha256": sha256(out)},
         "options": to_plain(options),
-        "data": {"sha256": result.fingerprint, "labels": result.checkpoint.labels, "skipped": result.skipped},
+        "data": {
+            "sha256": result.fingerprint,
+            "validation_sha256": result.validation_fingerprint,
+            "labels": result.checkpoint.labels,
+            "skipped": result.skipped,
+        },
         "epochs": to_plain(result.epochs),
         "seconds": result.seconds,
         "classes": {name: to_plain(found) for name, found in result.classes.items()},
         "machine": _machine(world or World()),
-        "versions": {"edgekit": __version__, "python": platform.python_version(), "torch": torch.__version__},
+        "versions": {"edgekit": __version__, "python": platform.python_version(), **installed(PACKAGES)},
         "git": git_state(),
+        "edgekit_git": git_state(Path(__file__).parent),
     }
     path = record_path(out)
     # Names of files need not be text: what is none of it is written as JSON's own escapes.
@@ -69,28 +80,39 @@ def _machine(world: World) -> dict[str, Any]:
     is_cpu = world.device.type == "cpu"
     return {
         "system": platform.platform(),
-        "processor": platform.machine(),
+        "processor": read_cpu() or platform.machine(),
         "threads": torch.get_num_threads(),
         "processes": world.size,
         "device": "cpu" if is_cpu else torch.cuda.get_device_name(world.device),
     }
 
 
-def git_state(*, beside: Sequence[str] = ()) -> dict[str, Any] | None:
-    """Commit of the working folder, and whether something is changed there; None outside of git.
+def installed(packages: Sequence[str]) -> dict[str, str]:
+    """Versions of those that are there."""
+    found = {}
+    for name in packages:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def git_state(folder: Path | None = None, *, beside: Sequence[str] = ()) -> dict[str, Any] | None:
+    """Commit of a folder's repository, and whether something is changed there; None outside of git.
 
     Args:
+        folder: The working folder by default.
         beside: Paths that may be changed, from the top of the repository.
     """
     left_out = [f":(top,exclude){path}" for path in beside]
     try:
-        commit, changes = (
-            subprocess.run(["git", *words], capture_output=True, text=True, timeout=10, check=True).stdout.strip()  # noqa: S603, S607
-            for words in (
-                ("rev-parse", "HEAD"),
-                ("status", "--porcelain", "--untracked-files=no", "--", ":(top)", *left_out),
-            )
-        )
+        commit = _git(folder, "rev-parse", "HEAD")
+        changes = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", ":(top)", *left_out)
     except (OSError, subprocess.SubprocessError):
         return None
     return {"commit": commit, "is_changed": bool(changes)}
+
+
+def _git(folder: Path | None, *words: str) -> str:
+    command = ["git", *words]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603
+    return done.stdout.strip()

@@ -62,30 +62,61 @@ class Partial:
 
 
 @dataclass(frozen=True)
+class Data:
+    """What tells whether two runs see the same images.
+
+    Attributes:
+        labels: Class names.
+        training: Fingerprint of the images that are trained on.
+        validation: Of those that judge; "" without any.
+    """
+
+    labels: tuple[str, ...]
+    training: str
+    validation: str
+
+
+@dataclass(frozen=True)
 class Progress:
     """Where a run stands; in the file it lies beside the weights that would be kept now.
 
     Attributes:
         options: Of the run.
-        labels: Class names.
+        data: What it was trained on.
         network: `state_dict` of the network that is trained, which is not the one that is kept if weights are averaged.
         average: Of the averaged weights, if there are any.
         optimizer: Its state.
         scaler: Of fp16's gradients.
         epochs: What each gave.
-        fingerprint: Of the training images.
+        shares: Images per step, and the processes that shared them.
         partial: An epoch that was begun, or None.
     """
 
     options: Options
-    labels: tuple[str, ...]
+    data: Data
     network: dict[str, Tensor]
     average: dict[str, Tensor] | None
     optimizer: dict[str, Any]
     scaler: dict[str, Any]
     epochs: list[Epoch]
-    fingerprint: str
+    shares: tuple[int, int]
     partial: Partial | None
+
+    def check_same(self, data: Data, shares: tuple[int, int]) -> None:
+        """Make sure that the run goes on with the images that it began with, each once in an epoch.
+
+        Raises:
+            InputError: They are others, or an epoch was begun by steps of another size.
+        """
+        if self.data != data:
+            raise InputError(
+                "--resume must continue with the same images, got others.", "Bring them back, or give another --out."
+            )
+        if self.partial is not None and self.shares != shares:
+            raise InputError(
+                f"--resume must finish an epoch as it began, by {_said(self.shares)}, got {_said(shares)}.",
+                "Use as many processes as before.",
+            )
 
 
 def last_path(out: str | Path) -> Path:
@@ -118,7 +149,8 @@ def store(path: Path, kept: Checkpoint, progress: Progress) -> None:
         "optimizer": progress.optimizer,
         "scaler": progress.scaler,
         "epochs": to_plain(progress.epochs),
-        "data": progress.fingerprint,
+        "data": to_plain(progress.data),
+        "shares": list(progress.shares),
         "partial": vars(progress.partial) if progress.partial else None,
     }
     checkpoints.save(path, replace(kept, resume=resume))
@@ -169,13 +201,13 @@ def restore(path: Path, options: Options) -> Progress:
     try:
         found = Progress(
             options=from_plain(Options, resume["options"], "options"),
-            labels=checkpoint.labels,
+            data=from_plain(Data, resume["data"], "data"),
             network=resume["network"] or checkpoint.state,
             average=resume["average"],
             optimizer=resume["optimizer"],
             scaler=resume["scaler"],
             epochs=[from_plain(Epoch, item, "epochs") for item in resume["epochs"]],
-            fingerprint=resume["data"],
+            shares=from_plain(tuple[int, int], resume["shares"], "shares"),
             partial=Partial(**resume["partial"]) if resume["partial"] else None,
         )
     except (KeyError, TypeError) as error:
@@ -188,13 +220,6 @@ def restore(path: Path, options: Options) -> Progress:
     return found
 
 
-def check_same_images(before: Progress, fingerprint: str, labels: tuple[str, ...]) -> None:
-    """Make sure that the run goes on with the images that it began with.
-
-    Raises:
-        InputError: They are others.
-    """
-    if (before.fingerprint, before.labels) != (fingerprint, labels):
-        raise InputError(
-            "--resume must continue with the same images, got others.", "Bring them back, or give another --out."
-        )
+def _said(shares: tuple[int, int]) -> str:
+    batch, processes = shares
+    return f"{batch} images a step in {processes} process{'es' * (processes > 1)}"

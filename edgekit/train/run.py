@@ -123,7 +123,7 @@ def start(
     for module in network.modules():
         if isinstance(module, nn.Dropout):
             module.p = options.dropout
-    # oneDNN's channels-last convolutions train MobileNets about twice as fast on a CPU; cuDNN's are faster too.
+    # The layout that oneDNN's and cuDNN's convolutions are fastest in.
     network = network.to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     teacher = load_teacher(options.teacher, train_set.labels, world.device) if options.teacher else None
     average = None
@@ -257,7 +257,7 @@ def first_statistics(network: nn.Module) -> Iterator[None]:
 
 
 def precision(options: Options, device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """Autocast as `options.amp` says. On CPUs bf16 does not pay (measured), on GPUs that have it it does."""
+    """Autocast as `options.amp` says; "auto": bf16 on a GPU that has it."""
     name = options.amp
     if name == "auto":
         name = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "off"

@@ -12,6 +12,7 @@ from rich.console import Console
 from support import tiny_model
 
 from edgekit import bundle, files
+from edgekit.cpu import read_cpu
 from edgekit.errors import EdgekitError, InputError
 from edgekit_deploy import cold_start, sustained
 from edgekit_deploy.bench import LEAST_RUNS, SCHEMA_VERSION, BenchResult, describe_model, run_bench
@@ -20,7 +21,7 @@ from edgekit_deploy.bench_report import report
 from edgekit_deploy.classifier import Classifier
 from edgekit_deploy.cold_start import ColdStart, measure_cold_start
 from edgekit_deploy.health import Health, Throttling
-from edgekit_deploy.machine import Machine, read_cpu, read_system, this_machine
+from edgekit_deploy.machine import Machine, read_system, this_machine
 from edgekit_deploy.noise import noise_frame
 from edgekit_deploy.sustained import Point, Sustained, run_sustained
 from edgekit_deploy.versions import installed_versions

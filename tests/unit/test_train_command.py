@@ -70,6 +70,11 @@ def test_a_run_is_on_record(photos, tmp_path, capsys):
     assert (record["options"]["seed"], record["options"]["epochs"], len(record["epochs"])) == (5, 3, 3)
     assert record["data"]["labels"] == list(CLASSES)
     assert record["versions"]["torch"] == torch.__version__
+    assert {"numpy", "opencv-python", "kornia", "webdataset"} <= record["versions"].keys()
+    assert record["machine"]["processor"] not in ("", "x86_64")
+    assert record["data"]["validation_sha256"] not in ("", record["data"]["sha256"])
+    # Of edgekit's own code, wherever the command was given.
+    assert (record["edgekit_git"] is None) == (not (Path(__file__).parents[2] / ".git").exists())
     # The table is of the network that was saved: counted here by the plain definition.
     checkpoint = checkpoints.load(out)
     _, val_set = open_folder(photos, 0.2, 5)
@@ -195,6 +200,9 @@ def test_nothing_readable_is_an_error(tmp_path, capsys, kinds):
         (["--val-fraction", "1.5"], "--val-fraction must be between 0 and 1"),
         (["--weights", "imagenet", "--width", "0.5"], "mobilenet_v2 at width 1.0, got mobilenet_v2 at 0.5"),
         (["--resume"], "--resume must find"),
+        (["--recipe", "distill"], "--recipe distill must have a teacher to learn from, got none. Give --teacher"),
+        (["--temperature", "2"], "--temperature must have a teacher"),
+        (["--distill", "0.5"], "--distill must have a teacher"),
         (["--randaugment", "16"], "--randaugment must be in [0, 15]"),
         (["--lr", "1e30", "--head-lr", "1e30", "--epochs", "2"], "The loss must stay finite"),
     ],

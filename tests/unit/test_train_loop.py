@@ -21,7 +21,7 @@ from edgekit.train.loop import train
 from edgekit.train.optimizer import set_rates
 from edgekit.train.options import Options
 from edgekit.train.recipes import LEAST_STEPS, MOST_EPOCHS, SCRATCH, TRANSFER, for_folder
-from edgekit.train.resume import last_path
+from edgekit.train.resume import Data, Partial, Progress, last_path
 from edgekit.train.stop import Stop
 
 TINY = Options(width=0.25, size=32, stem_stride=1, epochs=3, batch=30, lr=5e-3, head_lr=5e-3, dropout=0.2)
@@ -165,10 +165,26 @@ def test_resuming_refuses_what_is_not_the_same_run(images, tmp_path, monkeypatch
         train(replace(TINY, lr=1e-3), images, out=out, resume=True)
     with pytest.raises(InputError, match="same images, got others"):
         train(TINY, images.subset(np.arange(90)), out=out, resume=True)
+    with pytest.raises(InputError, match="same images, got others"):
+        train(TINY, images, images, out=out, resume=True)
     assert last_path(out).exists()
     checkpoints.save(last_path(out), train(replace(TINY, epochs=1), images).checkpoint)
     with pytest.raises(InputError, match="unfinished run, got a finished checkpoint"):
         train(TINY, images, out=out, resume=True)
+
+
+@pytest.mark.parametrize("shares", [(30, 1), (28, 4), (30, 2)])
+def test_an_epoch_is_finished_by_steps_as_it_began(shares):
+    """Otherwise images between the two would be seen twice, or not at all."""
+    data, partial = Data(("a", "b"), "training", "validation"), Partial(1, 30, 10, 30.0, 1.0)
+    before = Progress(TINY, data, {}, None, {}, {}, [], (30, 1), partial)
+    replace(before, partial=None).check_same(data, shares)
+    if shares == (30, 1):
+        before.check_same(data, shares)
+        return
+    said = rf"by 30 images a step in 1 process, got {shares[0]} images a step in {shares[1]} processes"
+    with pytest.raises(InputError, match=said):
+        before.check_same(data, shares)
 
 
 def unreadable(*_arguments):

@@ -282,3 +282,5 @@ def test_the_rate_finder_proposes_a_rate_that_trains(images, tmp_path, capsys):
     assert proposed == pytest.approx(rates[losses.argmin()] / 10, rel=1e-4)
     assert f"Try --lr {proposed:.2g} --head-lr {2 * proposed:.2g}" in capsys.readouterr().err
     assert 1e-5 < proposed < 0.1
+    trained = train(replace(TINY, lr=proposed, head_lr=2 * proposed, dropout=0.0), images)
+    assert trained.epochs[-1].loss < trained.epochs[0].loss

@@ -3,6 +3,7 @@
 import io
 import tarfile
 from dataclasses import replace
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ from support.shards import write_shard
 from edgekit.card import InputSpec
 from edgekit.cli import run
 from edgekit.errors import InputError
+from edgekit.train import loop
 from edgekit.train.feed import seed_of
 from edgekit.train.loop import train
 from edgekit.train.options import Options
@@ -85,6 +87,20 @@ def test_a_network_learns_from_shards_and_is_judged_by_shards(tmp_path):
     assert result.epochs[-1].validation > 0.9
     again = train(options, train_set, val_set).checkpoint.state
     assert all(torch.equal(again[name], value) for name, value in result.checkpoint.state.items())
+
+
+def test_what_unequal_shares_leave_out_is_told(tmp_path, capsys):
+    (tmp_path / "labels.txt").write_text("a\nb\n")
+    for split, count in (("train", 3), ("val", 1)):
+        for shard in range(count):
+            write_shard(tmp_path / split / f"{shard}.tar", [np.zeros((32, 32, 3), np.uint8)] * 20, [0, 1] * 10)
+    shards, _ = open_shards(tmp_path, SPEC)
+    for world, batch in ((World(), 10), (World(0, 2), 10)):
+        loop._tell_left_out(
+            SimpleNamespace(train_set=shards, batch=batch, steps=shards.steps(batch, world), world=world)
+        )
+    # One process takes all; of two, one has two shards and the other one.
+    assert "leaves out 20 of 60 images: 2 processes have" in capsys.readouterr().err.replace("\n", " ")
 
 
 def test_too_few_shards_for_the_processes(numbered):
