@@ -62,7 +62,7 @@ test-pi-v4l2: .venv/.done ## Boot an emulated Raspberry Pi with a V4L2 camera, a
 	$(BIN)/python -m pytest -m pi_v4l2
 
 test-data: .venv/.done ## Fetch CIFAR-10 and ImageNet weights, and run the tests that need them
-	$(BIN)/python -c "from edgekit.train import cifar10, weights; cifar10.load(); weights.imagenet_state()"
+	$(BIN)/python -c "from edgekit.train import cifar10, imagenet_v1 as v1, weights as v2; cifar10.load(); v1.folded_layers(); v2.imagenet_state()"
 	$(BIN)/python -m pytest -m data
 
 check: .venv/.done ## Lint, types, import rules

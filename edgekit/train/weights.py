@@ -1,9 +1,13 @@
-"""ImageNet weights for MobileNetV2 at width 1: torchvision's file, for fine-tuning and as a model of its own."""
+"""Weights to begin with: ImageNet's at width 1, and those of other checkpoints.
+
+MobileNetV2's are torchvision's, which are a model of their own too; MobileNetV1's are in `imagenet_v1`.
+"""
 
 from __future__ import annotations
 
 import pickle
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -12,11 +16,13 @@ from torch import Tensor, nn
 from edgekit.card import Architecture, InputSpec
 from edgekit.errors import InputError
 from edgekit.train import checkpoint as checkpoints
+from edgekit.train import imagenet_v1
 from edgekit.train.checkpoint import Checkpoint
 from edgekit.train.fetch import Artefact, PipPackage, Url, copy_unchanged, fetch
 from edgekit.train.narrow import narrow
 
 CLASSES = 1000
+WITH_WEIGHTS = ("mobilenet_v1", "mobilenet_v2")
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 STEM = "features.0.0.weight"
@@ -67,28 +73,36 @@ def check_available(architecture: Architecture) -> None:
     """Refuse `--weights imagenet` where there is no such file, before any work.
 
     Raises:
-        InputError: Not MobileNetV2 at width 1.
+        InputError: Not width 1.
     """
-    if architecture != Architecture("mobilenet_v2", 1.0):
+    if not is_available(architecture.name, architecture.width):
         raise InputError(
-            f"ImageNet weights exist for mobilenet_v2 at width 1.0, got {architecture.name} at {architecture.width}.",
+            f"ImageNet weights exist for {' and '.join(WITH_WEIGHTS)} at width 1.0, got {architecture.name} at "
+            f"{architecture.width}.",
             "Use --weights none.",
         )
 
 
-def load_imagenet(network: nn.Module, architecture: Architecture, spec: InputSpec) -> None:
+def is_available(arch: str, width: float) -> bool:
+    """Whether there are ImageNet weights."""
+    return arch in WITH_WEIGHTS and width == 1.0
+
+
+def load_imagenet(network: nn.Module, arch: str, spec: InputSpec, sample: Callable[[], Tensor]) -> None:
     """Put everything but the classifier into `network`, adapted to another normalization of the input.
 
     Args:
-        network: MobileNetV2 at width 1 with any number of classes.
-        architecture: What it is.
+        network: MobileNetV1 or V2 at width 1 with any number of classes.
+        arch: Which of them.
         spec: The input that it will be given.
+        sample: Gives some of its images, (N, 3, H, W) float32, normalized; MobileNetV1 needs them.
 
     Raises:
-        InputError: Another architecture or width.
         MissingError: As `imagenet_state`.
     """
-    check_available(architecture)
+    if arch == "mobilenet_v1":
+        imagenet_v1.fill(network, sample())
+        return
     state = {name: tensor for name, tensor in imagenet_state().items() if not name.startswith("classifier.")}
     adapt_normalization(state, InputSpec(spec.height, spec.width, mean=MEAN, std=STD), spec)
     own = {name: tensor for name, tensor in network.state_dict().items() if name.startswith("classifier.")}

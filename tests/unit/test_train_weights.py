@@ -44,7 +44,7 @@ def test_a_real_photo_is_classified_right():
 def test_fine_tuning_starts_from_everything_but_the_classifier():
     network = create("mobilenet_v2", classes=5)
     head = network.classifier[1].weight.clone()
-    weights.load_imagenet(network, Architecture("mobilenet_v2", 1.0), InputSpec(96, 96))
+    weights.load_imagenet(network, "mobilenet_v2", InputSpec(96, 96), torch.empty)
     official = weights.imagenet_state()
     assert torch.equal(network.classifier[1].weight, head)
     assert torch.equal(network.features[18][0].weight, official["features.18.0.weight"])
@@ -58,9 +58,9 @@ def test_labels_are_the_thousand_classes_in_order():
     assert labels[652] == "military uniform"
 
 
-@pytest.mark.parametrize("architecture", [Architecture("mobilenet_v1", 1.0), Architecture("mobilenet_v2", 0.35)])
+@pytest.mark.parametrize("architecture", [Architecture("mobilenet_v1", 0.5), Architecture("mobilenet_v2", 0.35)])
 def test_there_are_no_weights_for_other_networks(architecture):
-    with pytest.raises(InputError, match=r"width 1\.0, got .*--weights none"):
+    with pytest.raises(InputError, match=r"for mobilenet_v1 and mobilenet_v2 at width 1\.0, got .*--weights none"):
         weights.check_available(architecture)
 
 
