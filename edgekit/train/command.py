@@ -115,7 +115,7 @@ def command(
     from edgekit.train.data import has_validation
     from edgekit.train.prepare import CIFAR10, prepare
     from edgekit.train.shards import ShardSet
-    from edgekit.train.survey import leaked, refuse_leaked
+    from edgekit.train.survey import leaked_in, refuse_leaked
     from edgekit.train.world import join
 
     if out is not None:
@@ -130,7 +130,7 @@ def command(
         if not isinstance(train_set, ShardSet) and not isinstance(val_set, ShardSet):
             # A split keeps copies on one side.
             may_leak = str(data_dir) != CIFAR10 and has_validation(data_dir)
-            pairs = leaked(train_set, val_set) if may_leak and (dry_run or not allow_leakage) else []
+            pairs = leaked_in(train_set, val_set, world) if may_leak and (dry_run or not allow_leakage) else []
             if dry_run:
                 from edgekit.train.dry_run import dry_run as look
 

@@ -20,6 +20,7 @@ from edgekit.images import ArraySet, FileSet, ImageSet, Prepared, labelled_folde
 from edgekit.progress import progress_bar
 from edgekit.train import pixel_cache
 from edgekit.train.survey import first_copies
+from edgekit.train.world import World
 
 # Photos are kept this much larger than the input, so that zooming in while training does not blur them.
 ROOM = 1.25
@@ -47,6 +48,11 @@ class PixelSet:
 
     def __len__(self) -> int:
         return len(self.pixels)
+
+    def share(self, world: World) -> PixelSet:
+        """Every `world.size`-th image, for validation."""
+        mine = slice(world.rank, None, world.size)
+        return replace(self, pixels=self.pixels[mine], targets=self.targets[mine])
 
     def fingerprint(self) -> str:
         """SHA-256 over pixels, classes and names: tells whether a resumed run sees the same data."""

@@ -6,10 +6,11 @@ Everything random is drawn anew for each step, from numbers that name the step: 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +23,9 @@ from edgekit.train.world import World
 MOST_LEFT_OUT = 0.05
 # Ahead of a GPU: batches that are gathered and copied while it works.
 AHEAD, WORKERS = 6, 3
+
+_T = TypeVar("_T")
+Batch = tuple[Tensor, Tensor]
 
 
 def seed_of(*numbers: int) -> int:
@@ -143,26 +147,34 @@ class PixelFeed:
             # Another thread would take from the network what it saves.
             yield from map(self._batch, parts)
         else:
-            yield from self._ahead(parts, world.device)
+            tasks = (partial(self._pinned, part) for part in parts)
+            yield from (moved(pair, world.device) for pair in ahead(tasks, WORKERS))
 
-    def _batch(self, part: Tensor) -> tuple[Tensor, Tensor]:
+    def _batch(self, part: Tensor) -> Batch:
         # Image by image: indexing with [] goes pixel by pixel, in six times the time.
         return self.images.pixels.index_select(0, part), self.images.targets[part]
 
-    def _ahead(self, parts: list[Tensor], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-        def fetch(part: Tensor) -> tuple[Tensor, Tensor]:
-            pixels, targets = self._batch(part)
-            return pixels.pin_memory(), targets.pin_memory()
-
-        waiting: deque[Future[tuple[Tensor, Tensor]]] = deque()
-        with ThreadPoolExecutor(WORKERS) as pool:
-            for part in parts:
-                waiting.append(pool.submit(fetch, part))
-                if len(waiting) > AHEAD:
-                    yield _moved(waiting.popleft().result(), device)
-            while waiting:
-                yield _moved(waiting.popleft().result(), device)
+    def _pinned(self, part: Tensor) -> Batch:
+        return pinned(self._batch(part))
 
 
-def _moved(pair: tuple[Tensor, Tensor], device: torch.device) -> tuple[Tensor, Tensor]:
+def ahead(tasks: Iterable[Callable[[], _T]], workers: int) -> Iterator[_T]:
+    """What they give, in their order, made by threads while the caller is at work on what came before."""
+    waiting: deque[Future[_T]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        for task in tasks:
+            waiting.append(pool.submit(task))
+            if len(waiting) > AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def pinned(pair: Batch) -> Batch:
+    """Where a GPU can fetch it from by itself."""
+    return pair[0].pin_memory(), pair[1].pin_memory()
+
+
+def moved(pair: Batch, device: torch.device) -> Batch:
+    """On its way to a device."""
     return pair[0].to(device, non_blocking=True), pair[1].to(device, non_blocking=True)

@@ -107,13 +107,20 @@ def train(
     keep_memory()
     with world.one_after_another():
         pixels = as_feed(train_set, options)
-        val_pixels, val_fingerprint = (None, "") if val_set is None else as_pixels(val_set, options, world)
+        judges = None if val_set is None else as_judges(val_set, options)
+        val_pixels = None if judges is None else judges.share(world)
     if val_pixels is not None and not world.any(len(val_pixels) > 0):
         raise InputError("Validation must have images that can be read, got none.", "See the lines above.")
-    data = resuming.Data(pixels.labels, pixels.fingerprint() if out else "", val_fingerprint if out else "")
+    # All pixels are read for these: by one process.
+    training = world.by_first(pixels.fingerprint) if out else ""
+    validation = world.by_first(judges.fingerprint) if out and judges is not None else ""
+    data = resuming.Data(pixels.labels, training, validation)
     with torch.random.fork_rng(devices=[]):
         with world.one_after_another(), enough_memory(options.batch, world.size):
             run = start(options, pixels, val_pixels, world=world, restored=resume)
+        # Statistics may be of each process's own images, see `imagenet_v1`.
+        for network in (run.network, run.judged):
+            world.share(network.state_dict().values())
         if before is not None:
             before.check_same(data, (run.batch, world.size))
             _go_on(run, before)
@@ -137,12 +144,9 @@ def as_feed(images: ImageSet | ShardSet, options: Options) -> Feed:
     return PixelFeed(for_training(images, options.spec), options.balanced)
 
 
-def as_pixels(images: ImageSet | ShardSet, options: Options, world: World) -> tuple[PixelSet, str]:
-    """This process's share of a set, as the network will be given it, and the fingerprint of the whole set."""
-    if isinstance(images, ShardSet):
-        return images.share(world), images.fingerprint()
-    found, mine = for_evaluation(images, options.spec), slice(world.rank, None, world.size)
-    return replace(found, pixels=found.pixels[mine], targets=found.targets[mine]), found.fingerprint()
+def as_judges(images: ImageSet | ShardSet, options: Options) -> PixelSet | ShardSet:
+    """A set as the network will be given it; each process takes its share."""
+    return images if isinstance(images, ShardSet) else for_evaluation(images, options.spec)
 
 
 def best_of(epochs: list[Epoch]) -> int | None:

@@ -126,8 +126,6 @@ def start(
             module.p = options.dropout
     # The layout that oneDNN's and cuDNN's convolutions are fastest in.
     network = network.to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    # Statistics may be of each process's own images.
-    world.share(network.state_dict().values())
     teacher = load_teacher(options.teacher, train_set.labels, world.device) if options.teacher else None
     average = None
     if options.ema:

@@ -26,6 +26,7 @@ from edgekit.errors import InputError
 from edgekit.preprocess import IMAGE_SUFFIXES, Image, crop_and_resize, decode_image
 from edgekit.progress import console, tracked
 from edgekit.train.data import ROOM, PixelSet, check_memory
+from edgekit.train.feed import ahead, moved, pinned
 from edgekit.train.stop import SIGNALS
 from edgekit.train.world import World
 
@@ -120,9 +121,14 @@ class ShardSet:
             num_workers=workers,
             collate_fn=_Part.of,
         )
-        yield from _whole_batches(
-            self._readable(loader), batch // world.size, self.steps(batch, world), done, world.device
-        )
+        steps = self.steps(batch, world)
+        batches = _whole_batches(self._readable(loader), batch // world.size, steps, done)
+        if world.device.type == "cpu":
+            yield from batches
+        else:
+            # One thread, since it asks one iterator.
+            tasks = itertools.repeat(lambda: pinned(next(batches)), max(0, steps - done))
+            yield from (moved(pair, world.device) for pair in ahead(tasks, 1))
 
     def share(self, world: World) -> PixelSet:
         """Every `world.size`-th image, in memory, for validation.
@@ -213,7 +219,7 @@ def _started(loader: Any) -> Iterator[Any]:
 
 
 def _whole_batches(
-    parts: Iterator[tuple[Tensor, Tensor]], size: int, steps: int, done: int, device: torch.device
+    parts: Iterator[tuple[Tensor, Tensor]], size: int, steps: int, done: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of `size` out of whatever the workers deliver: each worker's last one may be short."""
     left: list[tuple[Tensor, Tensor]] = []
@@ -227,14 +233,10 @@ def _whole_batches(
             targets = torch.cat([targets for _, targets in left])
             left = [(pixels[size:], targets[size:])]
             if step >= done:
-                yield _moved(pixels[:size], device), _moved(targets[:size], device)
+                yield pixels[:size], targets[:size]
             step += 1
         if step == steps:
             return
-
-
-def _moved(values: Tensor, device: torch.device) -> Tensor:
-    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values
 
 
 class _Decoder:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edgekit.errors import InputError
 from edgekit.images import ImageSet
 from edgekit.progress import tracked
+from edgekit.train.world import World
 
 # Shorter sides, in pixels: below each of these, and above the last.
 SIZES = (32, 64, 128, 256, 512, 1024, 2048)
@@ -71,6 +72,13 @@ def leaked(train_set: ImageSet, val_set: ImageSet) -> list[tuple[str, str]]:
     here, there = train_set.names, val_set.names
     pairs = ((digest, index) for digest in found if digest in known for index in found[digest])
     return [(here[known[digest][0]], there[index]) for digest, index in pairs]
+
+
+def leaked_in(train_set: ImageSet, val_set: ImageSet, world: World) -> list[tuple[str, str]]:
+    """As `leaked`, looked for by the first process alone: every file is read. Every process must ask."""
+    found = leaked(train_set, val_set) if world.is_first else []
+    pairs = (line.split("\0") for line in world.gather("\0".join(pair) for pair in found))
+    return [(mine, theirs) for mine, theirs in pairs]
 
 
 def refuse_leaked(pairs: list[tuple[str, str]]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -66,6 +66,10 @@ class World:
         if self.size > 1:
             for tensor in tensors:
                 dist.broadcast(tensor, 0)
+
+    def by_first(self, make: Callable[[], str]) -> str:
+        """What the first process makes, for all; every process must ask."""
+        return self.gather([make()] if self.is_first else [])[0]
 
     def gather(self, lines: Iterable[str]) -> tuple[str, ...]:
         """Those of all processes, each once, in order; every process must ask."""
