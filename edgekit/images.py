@@ -143,6 +143,9 @@ def labelled_folder(folder: str | Path, *, keep_empty: bool = False) -> FileSet:
             entry.name.encode()
         except UnicodeEncodeError as error:
             raise InputError(f"A class name must be UTF-8, got {entry.name!r}.", "Rename its folder.") from error
+        # As the card has it, whose labels stand in a file line by line.
+        if "\n" in entry.name or "\r" in entry.name:
+            raise InputError(f"A class name must be one line of text, got {entry.name!r}.", "Rename its folder.")
     paths: list[Path] = []
     targets: list[int] = []
     for index, entry in enumerate(classes):

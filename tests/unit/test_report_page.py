@@ -145,14 +145,14 @@ def test_three_classes_and_a_reference_alone_are_enough(tmp_path):
 # Of each, matplotlib's own font lacks the letters, or takes them for a formula.
 @pytest.mark.filterwarnings("error")
 def test_plots_show_names_of_any_script(tmp_path):
-    names = ("猫", "ねこ", "$x_1$", "two\nlines")
+    names = ("猫", "ねこ", "$x_1$", "two words")
     text = _page(samples.make_report(samples.make_comparison(), None, (*names, *samples.LABELS[4:])), tmp_path)
     plots = [link for link in _Page(text).links if link.startswith("data:image/svg+xml")]
     svgs = [base64.b64decode(link.split(",", 1)[1]).decode() for link in plots]
     shown = [["".join(t.itertext()) for t in ElementTree.fromstring(svg).findall(".//{*}text")] for svg in svgs]
     of_classes = [words for words in shown if "ship" in words]
     assert len(of_classes) == 3  # accuracy, drop, confusion
-    assert all({"猫", "ねこ", "$x_1$", "two lines"} <= set(words) for words in of_classes)
+    assert all({"猫", "ねこ", "$x_1$", "two words"} <= set(words) for words in of_classes)
 
 
 def test_the_summary_fits_a_terminal_of_80_columns(full):

@@ -171,6 +171,10 @@ def test_names_that_are_no_text(tmp_path):
     done = subprocess.run([*words, str(tmp_path / "n.pt")], capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr == "Error: A class name must be UTF-8, got 'str\\udce9'. Rename its folder.\n"
+    (folder / os.fsdecode(b"str\xe9")).rename(folder / "two\nlines")
+    done = subprocess.run([*words, str(tmp_path / "n.pt")], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "Error: A class name must be one line of text, got 'two\\nlines'. Rename its folder.\n"
 
 
 def test_the_run_says_how_it_differs_from_its_recipe(photos, tmp_path, capsys):
