@@ -25,7 +25,7 @@ from benchmarks.side_by_side.environments import LOCKS, make_all
 from benchmarks.side_by_side.routes import PEERS, ROOT, digest, edgekit_sources
 from benchmarks.side_by_side.subjects import COUNTED, FOREIGN, SUBJECTS, Subject
 from benchmarks.support import RESULTS, where
-from edgekit.errors import GateError, InputError
+from edgekit.errors import EdgekitError, GateError, InputError
 from edgekit.files import sha256, write_whole
 from edgekit.progress import console
 
@@ -163,4 +163,7 @@ def run(*words: str) -> bool:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except EdgekitError as error:
+        sys.exit(f"{error}")

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import csv
 import shutil
+import sys
 from pathlib import Path
 
 import click
 
-from edgekit.errors import InputError
+from edgekit.errors import EdgekitError, InputError
 
 LISTING = Path(__file__).parent / "photos.csv"
 
@@ -51,4 +52,7 @@ def copy(wanted: dict[str, str], clone: Path, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except EdgekitError as error:
+        sys.exit(f"{error}")
