@@ -27,10 +27,11 @@ from edgekit.train.log import Log
 from edgekit.train.optimizer import set_rates
 from edgekit.train.options import Options
 from edgekit.train.resume import Epoch, Partial, best_path, last_path
-from edgekit.train.run import Run, as_checkpoint, begin_epoch, is_finite, one_step, start, validate
+from edgekit.train.run import Run, as_checkpoint, begin_epoch, one_step, start
 from edgekit.train.shards import ShardSet
 from edgekit.train.stop import Stop
 from edgekit.train.tally import Tally
+from edgekit.train.validation import is_finite, validate
 from edgekit.train.weights import check_available
 from edgekit.train.world import World
 

@@ -15,7 +15,7 @@ from edgekit.cli import run
 from edgekit.errors import InputError, MissingError
 from edgekit.images import labelled_folder
 from edgekit.train import checkpoint as checkpoints
-from edgekit.train import loop, quantization_aware
+from edgekit.train import loop, quantization_aware, validation
 from edgekit.train import run as run_module
 from edgekit.train.allocator import enough_memory
 from edgekit.train.data import for_evaluation
@@ -129,7 +129,7 @@ def test_a_single_step_that_diverges_leaves_nothing(images, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_in_validation_ends_it_and_going_on_begins_with_it(images, tmp_path, monkeypatch, number):
     unbroken = train(TINY, images, images)
-    out, calls, predict = tmp_path / "model.pt", [], run_module.predict
+    out, calls, predict = tmp_path / "model.pt", [], validation.predict
 
     def predicted(*arguments, **more):
         calls.append(more["batch"])
@@ -142,7 +142,7 @@ def test_a_signal_in_validation_ends_it_and_going_on_begins_with_it(images, tmp_
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(run_module, "predict", predicted)
+            patch.setattr(validation, "predict", predicted)
             train(TINY, images, images, out=out)
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,53 @@
+"""Whether what an epoch has left is any good: numbers at all, and how many images it knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from edgekit.errors import InputError
+from edgekit.train.evaluate import BATCH, by_class, confusion, predict
+from edgekit.train.run import Run, precision
+
+
+def is_finite(run: Run) -> bool:
+    """Whether all weights and statistics are numbers; every process must ask."""
+    values = [value for network in (run.network, run.judged) for value in network.state_dict().values()]
+    finite = torch.stack([value.isfinite().all() for value in values if value.is_floating_point()]).all()
+    return not run.world.any(not finite.item())
+
+
+def validate(run: Run, is_stopped: Callable[[], bool] = bool) -> float | None:
+    """Top-1 in [0, 1] over all processes' shares; fills `run.classes`.
+
+    Args:
+        run: The run.
+        is_stopped: Asked after each batch.
+
+    Returns:
+        None without validation images, or if a process was stopped.
+
+    Raises:
+        InputError: The network's answers are no numbers.
+    """
+    if run.val_set is None:
+        return None
+    run.world.share(run.judged.buffers())
+    pixels, targets = run.val_set.pixels, run.val_set.targets
+    # No more at a time than a step has: what training fits into is enough for validation too.
+    batch = min(BATCH, max(1, run.batch // run.world.size))
+    with precision(run.options, run.world.device):
+        logits = predict(
+            run.judged, pixels, run.options.spec, device=run.world.device, batch=batch, is_stopped=is_stopped
+        )
+    if run.world.any(is_stopped()):
+        return None
+    if run.world.any(not logits.isfinite().all().item()):
+        raise InputError(
+            "The network's answers must stay finite, got others in validation.",
+            "The learning rate is likely too high: use a lower --lr and --head-lr, or see --find-lr.",
+        )
+    found = run.world.total(confusion(logits, targets, len(run.train_set.labels)))
+    run.classes = by_class(found, run.train_set.labels)
+    return int(found.diagonal().sum()) / int(found.sum())
