@@ -7,7 +7,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from edgekit.errors import InputError
@@ -34,7 +34,9 @@ def whole_file(target: str | Path) -> Iterator[Path]:
         # On the disk before it has its name: a power cut must not leave an empty file where an older one was whole.
         _sync(temporary)
         temporary.replace(target)
-        _sync(target.parent)
+        # Some file systems cannot do that with a folder; the file is whole there all the same.
+        with suppress(OSError):
+            _sync(target.parent)
     except OSError as error:
         raise _explain(error, target) from error
     finally:

@@ -7,8 +7,7 @@ frame that they answer for: so the age of an answer is measured from outside, wi
 conditions for each loop, in a process of its own, pinned to one core, with the camera on another:
 
 - a light network: MobileNetV2 at 224, and a heavy one, the same at 1280, which is slower than the camera;
-- the camera's connection is cut, and it is back after 3 s; the camera goes silent with the connection open for 40 s,
-  which is longer than OpenCV waits for it.
+- the camera's connection is cut, and it is back after 3 s; the camera goes silent with the connection open for 40 s.
 
 What a loop costs is the CPU time of its process per answer, decoding included; and the same less that of the bare
 network, where that can be run by itself. Everyone in turns, in several rounds, of which medians are taken.

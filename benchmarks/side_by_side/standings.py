@@ -219,11 +219,10 @@ def _cameras() -> list[Standing]:
         (Kind.AGE, "light", itemgetter("age_p99_ms"), "{:.0f} ms"),
         (Kind.SLOW_AGE, "heavy", itemgetter("age_p99_ms"), "{:.0f} ms"),
     ):
-        able = {title: row[name] for title, row in loops.items() if name in row and name not in row["failed"]}
-        if kind is Kind.BESIDE:
-            # What is left without another network is another loop's.
-            able = {title: rounds for title, rounds in able.items() if title in SAME_FILE}
-        figures = {title: [figure(each) for each in rounds] for title, rounds in able.items()}
+        # What is left without another network cannot be compared.
+        titles = SAME_FILE if kind is Kind.BESIDE else tuple(loops)
+        taken = {title: row[name] for title, row in loops.items() if name in row and name not in row["failed"]}
+        figures = {title: [figure(each) for each in taken[title]] for title in titles if title in taken}
         known = {title: values for title, values in figures.items() if None not in values}
         if CAMERA in known:
             lines += _in_turns(kind, "", known.pop(CAMERA), known, text.format, TIMED)

@@ -124,7 +124,6 @@ def start(
     for module in network.modules():
         if isinstance(module, nn.Dropout):
             module.p = options.dropout
-    # The layout that oneDNN's and cuDNN's convolutions are fastest in.
     network = network.to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     teacher = load_teacher(options.teacher, train_set.labels, world.device) if options.teacher else None
     average = None

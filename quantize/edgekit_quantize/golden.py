@@ -13,8 +13,8 @@ from edgekit.errors import EdgekitError
 from edgekit.preprocess import Image, crop_and_resize, quantization_table, to_int8
 from edgekit.runtime import Kernels, Network
 
-# Short side of a golden image in pixels: small enough that four of them weigh half a per cent of a model, and unlike
-# most input sizes, so that the replay covers cropping and resizing as well.
+# Short side of a golden image in pixels: small, since they travel with the model, and unlike most input sizes, so that
+# the replay covers cropping and resizing as well.
 _SHORT_SIDE = 40
 # Builtin kernels round differently in other versions and on other processors. Their distance from XNNPACK's result is
 # the measure of that noise; on MobileNetV2 the spread between processors stayed below half of it (3 of 16 codes).

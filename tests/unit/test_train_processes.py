@@ -85,8 +85,8 @@ def test_a_killed_process_ends_the_run_and_it_goes_on(folder, tmp_path):
     _, err = process.communicate(timeout=120)
     assert process.returncode != 0
     assert "SIGKILL" in err
-    # The other one, unless torchrun has ended it before it could notice: then torchrun's own words name the dead one.
-    assert "All processes of the run must stay alive" in err or "Signal 9 (SIGKILL) received by PID" in err
+    # The other one says why it ends, or that torchrun has ended it before it could notice.
+    assert "All processes of the run must stay alive" in err or "Terminated." in err
     assert not [worker for worker in ranks.values() if worker.is_running() and worker.status() != "zombie"]
     assert not out.exists()
     done = len(checkpoints.load(last).resume["epochs"])
