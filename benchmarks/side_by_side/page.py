@@ -34,7 +34,9 @@ Edgekit's default recipe (where it says so, another one), and the best of the ot
 95 % interval of its lead over edgekit in points, or of the ratio of its time to edgekit's. *Equal*: no further apart
 than {POINTS:g} points of same top-1, 0.1 dB, 1 % of bytes and instructions, 2 % of the time of an image, 5 % of that of
 a conversion or a camera loop. *Undecided*: further apart, but by chance, for all that so many images or rounds can
-tell. (With fewer than six rounds, as of conversions, the interval is the range of the rounds.)
+tell. (With fewer than six rounds, as of conversions, the interval is the range of the rounds.) Times are compared
+round by round: where a machine has two speeds, the medians of two peers may come from different ones, and only the
+ratio tells.
 """
 CONVERSION = f"""## Conversion to int8
 

@@ -74,7 +74,7 @@ def seconds() -> list[Path]:
         where = (statistics.median(row["rounds"]), row["sqnr_db"])
         panel[0].plot(*where, "o", color=EDGEKIT if route in OUR_ROUTES else OTHER)
         panel[0].annotate(route, where, xytext=(6, 4), textcoords="offset points", fontsize=8)
-    panel[0].set_xscale("log")
+    _logarithmic(panel[0])
     panel[0].margins(x=0.25, y=0.15)
     panel[0].set_title(SUBJECTS[COUNTED].title, fontsize=10)
     panel[0].set_xlabel("seconds from PyTorch to an int8 .tflite (logarithmic)")
@@ -97,7 +97,7 @@ def _bars(
         colors = [EDGEKIT if each in (*OUR_ROUTES, CAMERA) else OTHER for each in titles]
         panel.barh(titles, values, xerr=reach, color=colors)
         if is_logarithmic:
-            panel.set_xscale("log")
+            _logarithmic(panel)
         panel.bar_label(panel.containers[-1], fmt="%.0f" if is_logarithmic else "%.2f", padding=8, fontsize=8)
         panel.margins(x=0.12)
         if is_more_better:
@@ -106,6 +106,15 @@ def _bars(
         panel.tick_params(axis="y", labelsize=8)
     axes[-1].set_xlabel(label)
     return [_saved(figure, name)]
+
+
+def _logarithmic(panel: Axes) -> None:
+    """With plain numbers below it, as many as there is room for."""
+    from matplotlib.ticker import LogFormatter
+
+    panel.set_xscale("log")
+    panel.xaxis.set_major_formatter(LogFormatter())
+    panel.xaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(2.0, 0.4)))
 
 
 def _panels(count: int, height: float, ratios_: list[float] | None = None) -> tuple[Any, list[Axes]]:

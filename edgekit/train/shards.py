@@ -1,7 +1,6 @@
 """Sets that do not fit one machine: WebDataset's tar shards, read in order, each by one process and one worker.
 
-`DATA/train/*.tar`, `DATA/val/*.tar` and `DATA/labels.txt` (a class name per line). A sample is an image and a class
-number under one name: `000017.jpg`, `000017.cls`.
+`DATA/train/*.tar`, `DATA/val/*.tar` and `DATA/labels.txt` (a class name per line).
 """
 
 from __future__ import annotations
@@ -10,11 +9,10 @@ import hashlib
 import itertools
 import os
 import signal
-import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,15 +21,14 @@ from torch.utils.data import DataLoader
 
 from edgekit.card import InputSpec
 from edgekit.errors import InputError
-from edgekit.preprocess import IMAGE_SUFFIXES, Image, crop_and_resize, decode_image
 from edgekit.progress import console, tracked
 from edgekit.train.data import ROOM, PixelSet, check_memory
 from edgekit.train.feed import ahead, moved, pinned
+from edgekit.train.samples import Decoder, Fault, Part, count_samples, samples_of
 from edgekit.train.stop import SIGNALS
 from edgekit.train.world import World
 
 LABELS = "labels.txt"
-CLASS = "cls"
 # Samples that wait in each worker for a random other one to come before them.
 SHUFFLED = 2048
 NAMED = 3
@@ -113,13 +110,13 @@ class ShardSet:
             webdataset.split_by_worker,
             webdataset.tarfile_to_samples(),
             webdataset.shuffle(SHUFFLED, initial=SHUFFLED // 4, seed=seed),
-            webdataset.map(_Decoder(self.spec, len(self.labels))),
+            webdataset.map(Decoder(self.spec, len(self.labels))),
         )
         loader = DataLoader(
             samples,
             batch_size=batch // world.size,
             num_workers=workers,
-            collate_fn=_Part.of,
+            collate_fn=Part.of,
         )
         steps = self.steps(batch, world)
         batches = _whole_batches(self._readable(loader), batch // world.size, steps, done)
@@ -140,7 +137,7 @@ class ShardSet:
         check_memory(count * self.spec.height * self.spec.width * 3)
         pixels = np.empty((count, self.spec.height, self.spec.width, 3), np.uint8)
         targets = np.empty(count, np.int64)
-        decode = _Decoder(self.spec, len(self.labels))
+        decode = Decoder(self.spec, len(self.labels))
         shards = tracked("Reading shards", self.shards, len(self.shards), "shards")
         samples = itertools.chain.from_iterable(map(samples_of, shards))
         place = 0
@@ -177,35 +174,6 @@ class ShardSet:
         return self.counts[rank::size]
 
 
-@dataclass(frozen=True)
-class Fault:
-    """What is wrong with a sample. As a value: an error would come out of a worker with its whole traceback.
-
-    Attributes:
-        message: One line.
-        is_grave: Not just an image that cannot be read.
-    """
-
-    message: str
-    is_grave: bool
-
-
-class _Part(NamedTuple):
-    """What a worker delivers: (N, H, W, 3) uint8, (N,) int64, and what it left out."""
-
-    pixels: Tensor
-    targets: Tensor
-    faults: list[Fault]
-
-    @classmethod
-    def of(cls, samples: list[tuple[Image, int] | Fault]) -> _Part:
-        """A DataLoader's `collate_fn`."""
-        good = [sample for sample in samples if not isinstance(sample, Fault)]
-        pixels = torch.from_numpy(np.stack([pixels for pixels, _ in good])) if good else torch.empty(0)
-        targets = torch.tensor([target for _, target in good], dtype=torch.int64)
-        return cls(pixels, targets, [sample for sample in samples if isinstance(sample, Fault)])
-
-
 def _started(loader: Any) -> Iterator[Any]:
     """With workers that signals do not end: what is sent to a whole group, as by Ctrl-C, comes to them too.
 
@@ -237,36 +205,6 @@ def _whole_batches(
             step += 1
         if step == steps:
             return
-
-
-class _Decoder:
-    """A sample's bytes to (pixels (H, W, 3) uint8 RGB, class number), or what is wrong with it."""
-
-    def __init__(self, spec: InputSpec, classes: int) -> None:
-        self.spec = spec
-        self.classes = classes
-
-    def __call__(self, sample: dict[str, Any]) -> tuple[Image, int] | Fault:
-        name = f"{'/'.join(Path(str(sample['__url__'])).parts[-2:])}: {sample['__key__']}"
-        data = next((value for key, value in sample.items() if f".{key.lower()}" in IMAGE_SUFFIXES), None)
-        try:
-            target = int(sample["cls"])
-        except (KeyError, ValueError):
-            return Fault(f"{name} must have a class number (.cls), got {sample.get('cls')!r}.", is_grave=True)
-        if data is None or not 0 <= target < self.classes:
-            got = "no image" if data is None else f"class {target}"
-            return Fault(f"{name} must be an image of one of {self.classes} classes, got {got}.", is_grave=True)
-        try:
-            return crop_and_resize(decode_image(data, name), self.spec), target
-        except InputError as error:
-            return Fault(error.message, is_grave=False)
-
-
-def samples_of(path: Path) -> Iterator[dict[str, Any]]:
-    """Samples of one shard, as webdataset gives them."""
-    import webdataset
-
-    yield from webdataset.DataPipeline(webdataset.SimpleShardList([str(path)]), webdataset.tarfile_to_samples())
 
 
 def has_shards(folder: Path) -> bool:
@@ -302,21 +240,10 @@ def _open(folder: Path, labels: tuple[str, ...], spec: InputSpec) -> ShardSet:
     shards = tuple(sorted(folder.glob("*.tar")))
     if not shards:
         raise InputError(f"{folder} must hold tar files, got none.")
-    counts = [_count(path) for path in tracked(f"Counting in {folder.name}", shards, len(shards), "shards")]
+    counts = [count_samples(path) for path in tracked(f"Counting in {folder.name}", shards, len(shards), "shards")]
     if not sum(counts):
         raise InputError(
             f"{folder} must hold samples such as 000017.jpg and 000017.cls, got none in {len(shards)} tar files.",
             "WebDataset cuts names at their first dot.",
         )
     return ShardSet(shards, tuple(counts), labels, spec)
-
-
-def _count(path: Path) -> int:
-    """Samples of a shard, from the headers alone: names that webdataset takes, which hidden files' are not."""
-    from webdataset.tariterators import base_plus_ext
-
-    try:
-        with tarfile.open(path) as tar:
-            return sum((base_plus_ext(member.name)[1] or "").lower() == CLASS for member in tar if member.isreg())
-    except (tarfile.TarError, OSError) as error:
-        raise InputError(f"{path} must be a tar file, got a damaged or another one: {error}.") from error

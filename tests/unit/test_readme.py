@@ -18,8 +18,6 @@ def test_the_measured_tables_are_those_of_the_results(page, least):
     assert [line for line in quoted if line not in known] == []
 
 
-# The README quotes nothing until `make bench` has run again; then this strict xfail fails.
-@pytest.mark.xfail(strict=True)
 def test_the_readme_leaves_out_nothing_that_edgekit_is_behind_in():
     results = (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
     behind = [line for line in results.splitlines() if line.startswith("| ") and line.endswith("| behind |")]

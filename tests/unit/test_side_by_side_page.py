@@ -162,8 +162,6 @@ def test_the_page_is_written_and_its_gate_fails_where_it_is_silent(results, monk
     assert (results / "RESULTS.md").read_text() == "text"
 
 
-# The results are of before wheels on the device were recorded; a strict xfail fails once `make bench` has run again.
-@pytest.mark.xfail(raises=KeyError, strict=True)
 def test_results_md_is_what_the_results_give(monkeypatch):
     monkeypatch.setattr(plots, "_saved", lambda _figure, name: plots.RESULTS / f"side_by_side-{name}.png")
     text, silent = page.page()

@@ -1,0 +1,90 @@
+"""Samples of WebDataset's tar shards: an image and a class number under one name, `000017.jpg` and `000017.cls`."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from edgekit.card import InputSpec
+from edgekit.errors import InputError
+from edgekit.preprocess import IMAGE_SUFFIXES, Image, crop_and_resize, decode_image
+
+CLASS = "cls"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with a sample. As a value: an error would come out of a worker with its whole traceback.
+
+    Attributes:
+        message: One line.
+        is_grave: Not just an image that cannot be read.
+    """
+
+    message: str
+    is_grave: bool
+
+
+class Part(NamedTuple):
+    """What a worker delivers: (N, H, W, 3) uint8, (N,) int64, and what it left out."""
+
+    pixels: Tensor
+    targets: Tensor
+    faults: list[Fault]
+
+    @classmethod
+    def of(cls, samples: list[tuple[Image, int] | Fault]) -> Part:
+        """A DataLoader's `collate_fn`."""
+        good = [sample for sample in samples if not isinstance(sample, Fault)]
+        pixels = torch.from_numpy(np.stack([pixels for pixels, _ in good])) if good else torch.empty(0)
+        targets = torch.tensor([target for _, target in good], dtype=torch.int64)
+        return cls(pixels, targets, [sample for sample in samples if isinstance(sample, Fault)])
+
+
+class Decoder:
+    """A sample's bytes to (pixels (H, W, 3) uint8 RGB, class number), or what is wrong with it."""
+
+    def __init__(self, spec: InputSpec, classes: int) -> None:
+        self.spec = spec
+        self.classes = classes
+
+    def __call__(self, sample: dict[str, Any]) -> tuple[Image, int] | Fault:
+        """One sample, as `samples_of` gives it."""
+        name = f"{'/'.join(Path(str(sample['__url__'])).parts[-2:])}: {sample['__key__']}"
+        data = next((value for key, value in sample.items() if f".{key.lower()}" in IMAGE_SUFFIXES), None)
+        try:
+            target = int(sample[CLASS])
+        except (KeyError, ValueError):
+            return Fault(f"{name} must have a class number (.cls), got {sample.get(CLASS)!r}.", is_grave=True)
+        if data is None or not 0 <= target < self.classes:
+            got = "no image" if data is None else f"class {target}"
+            return Fault(f"{name} must be an image of one of {self.classes} classes, got {got}.", is_grave=True)
+        try:
+            return crop_and_resize(decode_image(data, name), self.spec), target
+        except InputError as error:
+            return Fault(error.message, is_grave=False)
+
+
+def samples_of(path: Path) -> Iterator[dict[str, Any]]:
+    """Samples of one shard, as webdataset gives them."""
+    import webdataset
+
+    yield from webdataset.DataPipeline(webdataset.SimpleShardList([str(path)]), webdataset.tarfile_to_samples())
+
+
+def count_samples(path: Path) -> int:
+    """Samples of a shard, from the headers alone: names that webdataset takes, which hidden files' are not."""
+    from webdataset.tariterators import base_plus_ext
+
+    try:
+        with tarfile.open(path) as tar:
+            return sum((base_plus_ext(member.name)[1] or "").lower() == CLASS for member in tar if member.isreg())
+    except (tarfile.TarError, OSError) as error:
+        raise InputError(f"{path} must be a tar file, got a damaged or another one: {error}.") from error
