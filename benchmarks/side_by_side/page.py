@@ -35,8 +35,8 @@ Edgekit's default recipe (where it says so, another one), and the best of the ot
 than {POINTS:g} points of same top-1, 0.1 dB, 1 % of bytes and instructions, 2 % of the time of an image, 5 % of that of
 a conversion or a camera loop. *Undecided*: further apart, but by chance, for all that so many images or rounds can
 tell. (With fewer than six rounds, as of conversions, the interval is the range of the rounds.) Times are compared
-round by round: where a machine has two speeds, the medians of two peers may come from different ones, and only the
-ratio tells.
+round by round: where a machine has two speeds, two medians need not have that ratio. Edgekit's two recipes are two
+things: `int8-minmax` is the quick one, and agrees with the float network about as often as other min/max routes.
 """
 CONVERSION = f"""## Conversion to int8
 
@@ -50,31 +50,37 @@ same network as an exported program. onnx2tf writes other formats besides.
 *All int8*: of a .tflite by its operators; the other runtimes are given floats. *Verified*: the command tries the file
 before it hands it out; only edgekit's does (float stages compared, kernels compared, golden samples), and its seconds
 hold that. *Labels, preprocessing*: TFLite Metadata in the file; other files have no standard for it.
+
+ai-edge-quantizer's own calibration averages ranges as images come: high logits are cut off, and images whose best
+classes are cut off alike are given the first of them. ncnn's tools for int8 and TinyNeuralNetwork come from their
+repositories; what is not in the package index was not tried, so a best of the others is the best of those in the rows.
 """
 INFERENCE = f"""## One image on a PC
 
 Everyone in turns, in one run, by chance in another order in each round, {PAUSE:g} s apart; the median of the rounds'
 medians, and that of the ratios to edgekit's file in the same rounds with its 95 % interval. The input is in the file's
 own form already; copying it in and the answer out counts. The float files answer as the float network does, or are left
-out. With two threads on two cores, all else that the machine does shows: look at the intervals.
+out. With two threads on two cores, all else that the machine does shows, and small networks have two speeds, of which
+either may come in any turn (raw numbers): a ratio whose interval is wide says little.
 """
 PI = """## Instructions on a Raspberry Pi's cores
 
 Emulated, one thread, counted by a plugin; instructions are not milliseconds. *Network*: input in the file's own form,
 copied in where the runtime wants it. *Frame* is 640×480 BGR to the five best classes: edgekit's own path around its
-file, the usual float preparation around the others'. MediaPipe has threads of its own, so its count is approximate, and
-PyTorch's differ by some per cent from call to call. There, these versions run: {wheels}. Not counted, since the network
-has the same operators with other numbers in them: {alike}.
+file, the usual float preparation around the others', so that frames differ where networks do not. MediaPipe has threads
+of its own, so its count is approximate, and PyTorch's differ by some per cent from call to call. There, these versions
+run: {wheels}. Not counted, since the network has the same operators with other numbers in them: {alike}.
 """
 CAMERA = """## Camera loops
 
 The same network camera (MJPEG, 640×480, 30 fps) with numbers painted into its frames, one core for each loop; medians
 of rounds in turns. *CPU* is that of the loop's process, decoding included; *without the network*: less the network's
-own in a loop of its own, where that can be run. *Age*: from the camera's sending a frame to the answer. The samples
-were rewritten without their windows, and on this camera instead of a USB one (`benchmarks/side_by_side/peers/loops/`);
-of TensorFlow's example, what its Task Library does in C++ is done with OpenCV and numpy, since the library ended at
-Python 3.11. OpenCV's sample takes a float network. All but edgekit read through OpenCV's own HTTP client (FFmpeg). A
-loop that reads frames in order answers for older and older ones where the network is slower than the camera.
+own in a loop of its own, where that can be run (a difference; OpenCV's is another network). *Age*: from the camera's
+sending a frame to the answer. The samples were rewritten without their windows, and on this camera instead of a USB one
+(`benchmarks/side_by_side/peers/loops/`); of TensorFlow's example, what its Task Library does in C++ is done with OpenCV
+and numpy, since the library ended at Python 3.11. OpenCV's sample takes a float network. All but edgekit read through
+OpenCV's own HTTP client (FFmpeg). A loop that reads frames in order answers for older and older ones where the network
+is slower than the camera.
 """
 
 

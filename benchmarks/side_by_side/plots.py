@@ -19,34 +19,34 @@ if TYPE_CHECKING:
 EDGEKIT, OTHER = "#1f6f4a", "#9aa5b1"
 WIDTH, ROW, DPI = 8.0, 0.23, 110
 
-Bars = dict[str, tuple[float, float, float]]
+Rows = dict[str, tuple[float, float, float]]
 
 
 def agreement() -> list[Path]:
     """How often int8 answers as float does, a panel for each network."""
-    panels: dict[str, Bars] = {}
+    panels: dict[str, Rows] = {}
     for name, subject in SUBJECTS.items():
         rows = able(read_result(f"conversion-{name}").get("rows", {}))
         if rows:
             same = {route: row["same"] for route, row in rows.items()}
             panels[subject.title] = {route: (row["value"], row["low"], row["high"]) for route, row in same.items()}
-    return _bars("agreement", panels, "same top-1 as the float network, %, with its 95 % interval", is_more_better=True)
+    return _rows("agreement", panels, "same top-1 as the float network, %, with its 95 % interval", is_more_better=True)
 
 
 def image() -> list[Path]:
     """Time of an image by edgekit's, a panel for each number of threads."""
-    panels: dict[str, Bars] = {}
+    panels: dict[str, Rows] = {}
     for row in read_result(f"inference-{COUNTED}").get("rows", []):
         if OURS in row["ms"]:
             found = {route: ratios(row["ms"][OURS], ms) for route, ms in row["ms"].items()}
             bars = {route: (statistics.median(each), *interval(each)) for route, each in found.items()}
             panels[f"{SUBJECTS[COUNTED].title}, threads: {row['threads']}"] = bars
-    return _bars("image", panels, "time of an image, by edgekit's int8 file, with its 95 % interval")
+    return _rows("image", panels, "time of an image, by edgekit's int8 file, with its 95 % interval")
 
 
 def age() -> list[Path]:
     """Age of an answer, with a light network and with one that is slower than the camera."""
-    panels: dict[str, Bars] = {}
+    panels: dict[str, Rows] = {}
     for condition, title in (("light", "a light network"), ("heavy", "a network that is slower than the camera")):
         bars = {}
         for loop, row in read_result("cameras").get("loops", {}).items():
@@ -55,7 +55,7 @@ def age() -> list[Path]:
                 bars[loop] = (statistics.median(ages), min(ages), max(ages))
         if bars:
             panels[title] = bars
-    return _bars(
+    return _rows(
         "age", panels, "age of an answer, p99, ms (logarithmic), with the range of the rounds", is_logarithmic=True
     )
 
@@ -70,10 +70,12 @@ def seconds() -> list[Path]:
     if not rows:
         return []
     figure, panel = _panels(1, 4.0)
-    for route, row in rows.items():
+    for place, (route, row) in enumerate(sorted(rows.items(), key=lambda item: item[1]["sqnr_db"])):
         where = (statistics.median(row["rounds"]), row["sqnr_db"])
         panel[0].plot(*where, "o", color=EDGEKIT if route in OUR_ROUTES else OTHER)
-        panel[0].annotate(route, where, xytext=(6, 4), textcoords="offset points", fontsize=8)
+        # Above and below in turn: neighbours' names would lie on each other.
+        beside = (6, 4) if place % 2 else (6, -11)
+        panel[0].annotate(route, where, xytext=beside, textcoords="offset points", fontsize=8)
     _logarithmic(panel[0])
     panel[0].margins(x=0.25, y=0.15)
     panel[0].set_title(SUBJECTS[COUNTED].title, fontsize=10)
@@ -82,10 +84,10 @@ def seconds() -> list[Path]:
     return [_saved(figure, "seconds")]
 
 
-def _bars(
-    name: str, panels: dict[str, Bars], label: str, *, is_more_better: bool = False, is_logarithmic: bool = False
+def _rows(
+    name: str, panels: dict[str, Rows], label: str, *, is_more_better: bool = False, is_logarithmic: bool = False
 ) -> list[Path]:
-    """A picture with a panel for each, best on top; none without panels."""
+    """A picture with a panel for each, points with their reach, best on top; none without panels."""
     if not panels:
         return []
     height = sum(1.0 + ROW * len(bars) for bars in panels.values())
@@ -95,13 +97,16 @@ def _bars(
         values = [bars[each][0] for each in titles]
         reach = [[bars[e][0] - bars[e][1] for e in titles], [bars[e][2] - bars[e][0] for e in titles]]
         colors = [EDGEKIT if each in (*OUR_ROUTES, CAMERA) else OTHER for each in titles]
-        panel.barh(titles, values, xerr=reach, color=colors)
+        panel.errorbar(values, titles, xerr=reach, fmt="none", ecolor="black", elinewidth=1, zorder=2)
+        panel.scatter(values, titles, color=colors, zorder=3)
         if is_logarithmic:
             _logarithmic(panel)
-        panel.bar_label(panel.containers[-1], fmt="%.0f" if is_logarithmic else "%.2f", padding=8, fontsize=8)
-        panel.margins(x=0.12)
-        if is_more_better:
-            panel.set_xlim(max(0.0, min(values) - 5.0), 102.0)
+        for each, value, beyond in zip(titles, values, reach[1], strict=True):
+            text = f"{value:.0f}" if is_logarithmic else f"{value:.2f}"
+            where = (value + beyond, each)
+            panel.annotate(text, where, xytext=(8, 0), textcoords="offset points", va="center", fontsize=8)
+        panel.margins(x=0.12, y=0.1)
+        panel.grid(axis="x", alpha=0.3)
         panel.set_title(title, fontsize=10)
         panel.tick_params(axis="y", labelsize=8)
     axes[-1].set_xlabel(label)

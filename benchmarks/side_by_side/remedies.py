@@ -19,19 +19,27 @@ WOULD_TAKE: dict[Kind, str] = {
         "and gives floats has no need of an input's and output's scales either. It would take leaving these out."
     ),
     Kind.SECONDS: (
-        "`int8` tunes for most of its time. Edgekit compares every stage with PyTorch and tries the file on three sets "
-        "of kernels before it hands it out; the others hand out what they made."
+        "fewer steps of tuning, which is most of the time of `int8` (`int8-minmax` has none: see its lines); or "
+        "leaving out what the others do not do: comparing every stage with PyTorch, and trying the file on three sets "
+        "of kernels before it is handed out."
     ),
     Kind.IMAGE: (
         "OpenVINO has kernels of its own for this processor. A .tflite runs on LiteRT's (XNNPACK), whoever wrote it; "
         "it would take another runtime. Edgekit is made for the Pi: see the instructions there."
     ),
     Kind.NETWORK: (
-        "without dot-product instructions (A53, A72), XNNPACK's int8 kernels take no fewer instructions than the best "
-        "of the others, int8 or float. It would take other kernels. What it is in milliseconds is not known: a float "
-        "network's weights are four times the bytes."
+        "on cores without dot-product instructions (A53, A72), XNNPACK's int8 kernels take more instructions than "
+        "those of the runtime that is named above. It would take other kernels in XNNPACK, or that runtime. What it is "
+        "in milliseconds is not known; where the other network is a float one, its weights are four times the bytes."
     ),
-    Kind.FRAME: "what the network alone is behind by, see there; edgekit's own part of a frame is the smallest.",
+    Kind.FRAME: (
+        "as for the network alone, of which edgekit's smaller part of a frame (preparation and classes) makes up some."
+    ),
+    Kind.BESIDE: (
+        "OpenCV's sample reads, decodes and prepares a frame in C++, in one thread and in order. Edgekit reads the "
+        "connection in Python in a thread of its own, keeps only the newest frame, averages answers and counts. It "
+        "would take a cheaper reader; not tried yet."
+    ),
 }
 
 

@@ -16,8 +16,6 @@ from benchmarks.support import RESULTS, interval, markdown, ratios
 OUR_ROUTES = (OURS, QUICK)
 CAMERA, PLAIN = "edgekit camera", "plain script: float preparation, LiteRT int8"
 EXAMPLE = "TensorFlow's Raspberry Pi example, LiteRT int8"
-# Loops that are given the very same file, and can run it by itself.
-SAME_FILE = (CAMERA, PLAIN, EXAMPLE)
 # How far apart counts as equal. In parts of edgekit's: of bytes and instructions, of an image in turns (two files of
 # edgekit with the same operators are 1 % apart), of whole commands and loops. Agreement in points, SQNR in dB.
 EXACT, IN_TURNS, TIMED, POINTS, DECIBELS = 0.01, 0.02, 0.05, 0.1, 0.1
@@ -149,7 +147,7 @@ def _conversion(title: str, rows: dict[str, Any]) -> list[Standing]:
     ours, text = rows[OURS]["sqnr_db"], "{:.1f} dB".format
     lines += standing(Kind.SQNR, title, ours, noise, text, room=DECIBELS, is_more_better=True)
     bytes_ = {route: row["bytes"] for route, row in others.items()}
-    lines += standing(Kind.SIZE, title, size, bytes_, lambda value: f"{value / 1e6:.2f} MB", room=EXACT * size)
+    lines += standing(Kind.SIZE, title, size, bytes_, lambda value: f"{value / 1e3:,.0f} kB", room=EXACT * size)
     # In turns and from PyTorch on, or they cannot be compared.
     seconds = {route: row["rounds"] for route, row in rows.items() if "rounds" in row}
     for route in (route for route in OUR_ROUTES if route in seconds):
@@ -219,10 +217,8 @@ def _cameras() -> list[Standing]:
         (Kind.AGE, "light", itemgetter("age_p99_ms"), "{:.0f} ms"),
         (Kind.SLOW_AGE, "heavy", itemgetter("age_p99_ms"), "{:.0f} ms"),
     ):
-        # What is left without another network cannot be compared.
-        titles = SAME_FILE if kind is Kind.BESIDE else tuple(loops)
         taken = {title: row[name] for title, row in loops.items() if name in row and name not in row["failed"]}
-        figures = {title: [figure(each) for each in taken[title]] for title in titles if title in taken}
+        figures = {title: [figure(each) for each in rounds] for title, rounds in taken.items()}
         known = {title: values for title, values in figures.items() if None not in values}
         if CAMERA in known:
             lines += _in_turns(kind, "", known.pop(CAMERA), known, text.format, TIMED)
