@@ -7,13 +7,13 @@ import os
 import re
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgekit.errors import EdgekitError
-from edgekit.progress import console
+from edgekit.progress import console, tracked
 from edgekit.runtime import available_cores
 
 FOLDER = Path(os.environ.get("EDGEKIT_PEERS", ".peers"))
@@ -141,9 +141,13 @@ def make_all() -> None:
         InstallError: pip could not install one.
     """
     missing = [environment for environment in ENVIRONMENTS.values() if not environment.is_made()]
-    if missing:
-        names = ", ".join(environment.name for environment in missing)
-        with console.status(f"Installing {names} …"), ThreadPoolExecutor(available_cores()) as pool:
-            for made in [pool.submit(environment.make) for environment in missing]:
+    with ThreadPoolExecutor(available_cores()) as pool:
+        begun = [pool.submit(environment.make) for environment in missing]
+        try:
+            for made in tracked("Installing", as_completed(begun), len(begun), "environments"):
                 with suppress(NoSuchPackageError):
                     made.result()
+        except BaseException:
+            # Ctrl-C too: else the pool would begin all others before it ends.
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

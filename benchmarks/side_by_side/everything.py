@@ -22,6 +22,7 @@ import click
 
 from benchmarks.side_by_side.conversion import WORK
 from benchmarks.side_by_side.environments import LOCKS, make_all
+from benchmarks.side_by_side.inputs import check_folders
 from benchmarks.side_by_side.routes import PEERS, ROOT, digest, edgekit_sources
 from benchmarks.side_by_side.subjects import COUNTED, FOREIGN, SUBJECTS, Subject
 from benchmarks.support import RESULTS, where
@@ -61,8 +62,16 @@ class Step:
 def main(calibration: str | None, evaluation: str | None, emulated: bool, again: bool) -> None:
     """Measure, and write the page."""
     if (calibration is None) != (evaluation is None):
-        raise InputError("--calibration and --evaluation must go together, got one of them.")
-    folders = ["--calibration", calibration, "--evaluation", evaluation] if calibration and evaluation else []
+        raise InputError(
+            "CALIBRATION= and EVALUATION= (--calibration, --evaluation) must go together, got one of them.",
+            "Give both folders, or neither to compare our CIFAR-10 networks alone.",
+        )
+    folders: list[str] = []
+    if calibration and evaluation:
+        check_folders(calibration, evaluation)
+        folders = ["--calibration", calibration, "--evaluation", evaluation]
+    else:
+        console.print("Without CALIBRATION= and EVALUATION= only our CIFAR-10 networks are compared.")
     subjects = {name: subject for name, subject in SUBJECTS.items() if folders or not subject.is_imagenet}
     if again:
         shutil.rmtree(WORK, ignore_errors=True)
@@ -125,9 +134,11 @@ def contents(subject: Subject, folders: list[str]) -> str:
 
 def forget(here: set[str]) -> None:
     """Remove the results of all steps that did not end well here."""
-    for path in RESULTS.glob("side_by_side-*.*"):
-        if path.stem.removeprefix("side_by_side-") not in here:
-            path.unlink()
+    others = [path for path in RESULTS.glob("side_by_side-*.*") if path.stem.removeprefix("side_by_side-") not in here]
+    if others:
+        console.print(f"Removing {len(others)} results of another run from {RESULTS.name}/; git has them.")
+    for path in others:
+        path.unlink()
 
 
 def take(step: Step) -> bool:

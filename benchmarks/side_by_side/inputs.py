@@ -15,7 +15,7 @@ from benchmarks.side_by_side.routes import digest
 from edgekit.card import InputSpec
 from edgekit.errors import InputError
 from edgekit.files import sha256
-from edgekit.images import ImageSet, unlabelled_folder
+from edgekit.images import FileSet, ImageSet, unlabelled_folder
 from edgekit.preprocess import normalize
 from edgekit.train import checkpoint as checkpoints
 from edgekit.train import cifar10, weights
@@ -54,11 +54,11 @@ def prepare(source: str, foreign: ForeignOptions, calibration: str, evaluation: 
         source: An edgekit checkpoint, mobilenet_v2:imagenet, or an ONNX file with the same network as a .pt2 beside it.
         foreign: What an ONNX file does not say.
         calibration: Folder of images, or cifar10.
-        evaluation: Folder of labelled images, or cifar10.
+        evaluation: Folder of labelled images, ImageNet's classes, or cifar10.
         folder: Where.
 
     Raises:
-        InputError: An image is in both.
+        InputError: An image is in both, or as `check_folders`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with start_workers(source) as workers:
@@ -79,12 +79,28 @@ def prepare(source: str, foreign: ForeignOptions, calibration: str, evaluation: 
     _write_photos(drawn, folder / "photos")
     facts = {"mean": list(opened.input.mean), "std": list(opened.input.std), "crop": opened.input.crop_fraction}
     (folder / "input.json").write_text(json.dumps(facts))
-    targets = found.targets.numpy() if judged.labels else targets_of(judged, opened.labels)  # type: ignore[arg-type]
+    # Those of CIFAR-10 are in its networks' order; others' ONNX files do not name their classes.
+    targets = found.targets.numpy() if evaluation == CIFAR10 else imagenet_targets(read_evaluation(Path(evaluation)))
     # A checkpoint's net.onnx follows from it.
     networks = ("net.onnx", "net.pt2") if source.endswith(".onnx") else ("net.pt",)
     hashes = [*(sha256(folder / name) for name in networks), seen.fingerprint(), found.fingerprint(), json.dumps(facts)]
     logits = _reference(folder, opened.input, pixels["evaluation"])
     return Inputs(folder, digest(hashes), logits, targets)
+
+
+def check_folders(calibration: str, evaluation: str) -> None:
+    """Before hours are spent on it.
+
+    Raises:
+        InputError: A folder is not there or has no images, or its classes are not ImageNet's.
+    """
+    unlabelled_folder(calibration)
+    imagenet_targets(read_evaluation(Path(evaluation)))
+
+
+def imagenet_targets(images: FileSet) -> NDArray[np.int64]:
+    """(N,) the images' classes in ImageNet's order."""
+    return targets_of(images, weights.imagenet_labels())
 
 
 def check_apart(calibration: NDArray[np.uint8], evaluation: NDArray[np.uint8]) -> None:

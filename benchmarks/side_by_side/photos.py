@@ -25,7 +25,7 @@ LISTING = Path(__file__).parent / "photos.csv"
 @click.argument("clone", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.argument("target", type=click.Path(path_type=Path))
 def main(clone: Path, target: Path) -> None:
-    """Copy them from CLONE to TARGET/calibration and TARGET/evaluation."""
+    """Copy them from CLONE (of ajschumacher/imagen on GitHub) to TARGET/calibration and TARGET/evaluation."""
     with LISTING.open(encoding="utf-8", newline="") as file:
         wanted = {line["file"]: line["imagenet_index"] for line in csv.DictReader(file)}
     copy(wanted, clone, target)

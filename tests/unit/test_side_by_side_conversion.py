@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 from dataclasses import replace
 
 import cv2
@@ -11,7 +12,7 @@ import pytest
 import torch
 from support import tiny_model
 
-from benchmarks.side_by_side import conversion, inputs, routes
+from benchmarks.side_by_side import conversion, environments, everything, inputs, routes
 from benchmarks.side_by_side.routes import OURS, QUICK, Route
 from edgekit import bundle
 from edgekit.cli import run
@@ -32,6 +33,55 @@ def test_calibration_images_must_not_judge():
     inputs.check_apart(images[:3], images[3:])
     with pytest.raises(InputError, match="got 1 that are in both"):
         inputs.check_apart(images[:4], images[3:])
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Folders of one picture per class, ImageNet's names."""
+    for number, name in enumerate(("zebra", "Persian cat")):
+        folder = tmp_path / "labelled" / name
+        folder.mkdir(parents=True)
+        cv2.imwrite(str(folder / "1.png"), np.full((8, 8, 3), 40 * number, np.uint8))
+    return tmp_path
+
+
+def test_classes_of_folders_are_matched_by_name(photos):
+    found = inputs.imagenet_targets(inputs.read_evaluation(photos / "labelled"))
+    assert sorted(found.tolist()) == [283, 340]
+
+
+def test_folders_are_looked_at_before_anything_is_installed(photos, monkeypatch):
+    monkeypatch.setattr(everything, "make_all", lambda: pytest.fail("installs"))
+
+    def said(*words):
+        with pytest.raises(InputError) as error:
+            everything.main.main(words, standalone_mode=False)
+        return str(error.value)
+
+    labelled, lost = str(photos / "labelled"), str(photos / "lost")
+    assert "lost must be a folder" in said("--calibration", lost, "--evaluation", labelled)
+    assert "lost must be a folder" in said("--calibration", labelled, "--evaluation", lost)
+    assert "must go together, got one of them" in said("--calibration", labelled)
+    (photos / "labelled" / "zebra").rename(photos / "labelled" / "kittens")
+    assert "kittens" in said("--calibration", labelled, "--evaluation", labelled)
+
+
+def test_when_an_installation_fails_the_others_are_not_begun(monkeypatch):
+    begun = []
+
+    class Slow:
+        def is_made(self):
+            return False
+
+        def make(self):
+            begun.append(self)
+            time.sleep(0.2)
+            raise environments.InstallError("no network")
+
+    monkeypatch.setattr(environments, "ENVIRONMENTS", {str(number): Slow() for number in range(20)})
+    with pytest.raises(environments.InstallError, match="no network"):
+        environments.make_all()
+    assert len(begun) < 20
 
 
 def test_a_foreign_network_is_cropped_for_edgekit_too(tmp_path):
