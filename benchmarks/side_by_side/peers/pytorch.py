@@ -57,7 +57,8 @@ def _drop_unused(converted: torch.fx.GraphModule) -> None:
 def opened(work: Work, model: Path, variant: str, threads: int) -> Opened:
     torch.set_num_threads(threads)
     if variant == "int8":
-        import torchao.quantization.pt2e  # noqa: F401 - its operators
+        # Its operators, and the passes that put them together, which are registered when the quantizer is imported.
+        import torchao.quantization.pt2e.quantizer.x86_inductor_quantizer  # noqa: F401
 
         network = torch.export.load(model).module()
     else:
