@@ -152,11 +152,15 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def short(error: Exception) -> str:
-    """The end, where the reason is, in one line that fits into a table; without the command that failed."""
+    """The end, where the reason is, in one line that fits into a table; without the command and a traceback's marks."""
     text = f"{error}".replace(f"{Path.cwd()}/", "")
     said = text.partition(":\n")[2] or text
     plain = "".join(letter for letter in said.replace("|", "/") if letter.isprintable() or letter.isspace())
-    return " ".join(plain.split())[-_REASON:] or type(error).__name__
+    words = [word for word in plain.split() if word.strip("^~")]
+    line = " ".join(words)
+    if len(line) > _REASON:
+        line = "…" + line[-_REASON:].partition(" ")[2]
+    return line or type(error).__name__
 
 
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:

@@ -175,6 +175,9 @@ def test_a_reason_in_a_table_is_what_the_command_said():
     failed = EdgekitError("python x.py must succeed, got exit code 1:\nno\x00\n tool | here")
     assert short(failed) == "no tool / here"
     assert short(InputError("X must be Y, got Z.")) == "X must be Y, got Z."
+    marked = "    run(it)\n    ^^^^^^^\nRuntimeError: " + "long " * 100 + "end"
+    assert short(InputError(marked)).startswith("…long long")
+    assert "^" not in short(InputError(marked))
 
 
 def test_the_register_is_that_of_the_core():
