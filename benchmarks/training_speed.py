@@ -22,10 +22,10 @@ from scipy.stats import bootstrap
 from torch.nn import functional as F
 
 from benchmarks.support import RESULTS, machine, markdown, write_results
+from edgekit.allocator import keep_memory
 from edgekit.images import ArraySet
 from edgekit.models import create
 from edgekit.train import loop
-from edgekit.train.allocator import keep_memory
 from edgekit.train.data import ROOM
 from edgekit.train.log import Log
 from edgekit.train.optimizer import make_optimizer, set_rates

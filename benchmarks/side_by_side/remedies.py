@@ -38,7 +38,7 @@ WOULD_TAKE: dict[Kind, str] = {
     Kind.BESIDE: (
         "OpenCV's sample reads, decodes and prepares a frame in C++, in one thread and in order. Edgekit reads the "
         "connection in Python in a thread of its own, keeps only the newest frame, averages answers and counts. It "
-        "would take a cheaper reader; not tried yet."
+        "would take a cheaper reader."
     ),
 }
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from edgekit.allocator import keep_memory
 from edgekit.preprocess import Image
 from edgekit_deploy.capture import Capture
 from edgekit_deploy.classifier import Classifier, Result
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.1
 # Weight of the newest frame in the live frames-per-second figure.
 FPS_SMOOTHING = 0.1
+# Bytes of freed frames that are kept, two of 3840×2160, and that a heap grows by at least.
+KEPT, KEPT_AHEAD = 64 * 2**20, 2**20
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,8 @@ def run_camera(
 ) -> CameraStats:
     """Classify frames until the stream ends, a limit is reached, the window is closed, or SIGINT or SIGTERM comes.
 
+    glibc's allocator is told to keep what frames free, for as long as the process lives.
+
     Args:
         classifier: The model.
         source: Not yet entered; the loop opens and closes it.
@@ -126,6 +131,7 @@ def run_camera(
         SourceLost: The camera stopped delivering and there is no `reopen`; `stats` holds what was measured until then.
         InputError: The source could not be opened or read.
     """
+    keep_memory(KEPT, pad=KEPT_AHEAD)
     with contextlib.ExitStack() as stack:
         watched = signals or stack.enter_context(StopSignals())
         decider = decider or Decider(classifier.card.labels, Rules())

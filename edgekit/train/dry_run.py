@@ -9,11 +9,12 @@ import torch
 from rich.markup import escape
 from rich.table import Table
 
+from edgekit.allocator import keep_memory
 from edgekit.images import ImageSet
 from edgekit.progress import console
-from edgekit.train.allocator import enough_memory, keep_memory
 from edgekit.train.data import ROOM, PixelSet
 from edgekit.train.feed import PixelFeed, even_batch
+from edgekit.train.memory import enough_memory
 from edgekit.train.options import Options
 from edgekit.train.run import begin_epoch, one_step, start
 from edgekit.train.survey import SIZES, Survey, survey

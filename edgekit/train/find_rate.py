@@ -12,13 +12,14 @@ import torch
 from rich.table import Table
 from torch import Tensor
 
+from edgekit.allocator import keep_memory
 from edgekit.errors import InputError
 from edgekit.files import write_whole
 from edgekit.images import ImageSet
 from edgekit.progress import console, tracked
-from edgekit.train.allocator import enough_memory, keep_memory
 from edgekit.train.feed import Feed, seed_of
 from edgekit.train.loop import as_feed
+from edgekit.train.memory import enough_memory
 from edgekit.train.options import Options
 from edgekit.train.run import Run, begin_epoch, one_step, start
 from edgekit.train.shards import ShardSet

@@ -12,18 +12,19 @@ from pathlib import Path
 import torch
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
 
+from edgekit.allocator import keep_memory
 from edgekit.errors import InputError
 from edgekit.files import check_writable
 from edgekit.images import ImageSet
 from edgekit.progress import console
 from edgekit.train import checkpoint as checkpoints
 from edgekit.train import resume as resuming
-from edgekit.train.allocator import enough_memory, keep_memory
 from edgekit.train.checkpoint import Checkpoint
 from edgekit.train.data import PixelSet, for_evaluation, for_training
 from edgekit.train.evaluate import ClassScore
 from edgekit.train.feed import MOST_LEFT_OUT, Feed, PixelFeed, seed_of
 from edgekit.train.log import Log
+from edgekit.train.memory import enough_memory
 from edgekit.train.optimizer import set_rates
 from edgekit.train.options import Options
 from edgekit.train.resume import Epoch, Partial, best_path, last_path

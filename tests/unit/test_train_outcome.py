@@ -17,13 +17,13 @@ from edgekit.images import labelled_folder
 from edgekit.train import checkpoint as checkpoints
 from edgekit.train import loop, quantization_aware, validation
 from edgekit.train import run as run_module
-from edgekit.train.allocator import enough_memory
 from edgekit.train.data import for_evaluation
 from edgekit.train.evaluate import ClassScore
 from edgekit.train.feed import PixelFeed, ahead
 from edgekit.train.find_rate import find_rate
 from edgekit.train.log import Log
 from edgekit.train.loop import train
+from edgekit.train.memory import enough_memory
 from edgekit.train.options import Options
 from edgekit.train.resume import Partial, best_path, last_path
 from edgekit.train.run import start
