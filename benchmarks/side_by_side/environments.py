@@ -141,6 +141,8 @@ def make_all() -> None:
         InstallError: pip could not install one.
     """
     missing = [environment for environment in ENVIRONMENTS.values() if not environment.is_made()]
+    if not missing:
+        return
     with ThreadPoolExecutor(available_cores()) as pool:
         begun = [pool.submit(environment.make) for environment in missing]
         try:

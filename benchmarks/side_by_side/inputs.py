@@ -80,7 +80,7 @@ def prepare(source: str, foreign: ForeignOptions, calibration: str, evaluation: 
     facts = {"mean": list(opened.input.mean), "std": list(opened.input.std), "crop": opened.input.crop_fraction}
     (folder / "input.json").write_text(json.dumps(facts))
     # Those of CIFAR-10 are in its networks' order; others' ONNX files do not name their classes.
-    targets = found.targets.numpy() if evaluation == CIFAR10 else imagenet_targets(read_evaluation(Path(evaluation)))
+    targets = imagenet_targets(judged) if isinstance(judged, FileSet) else found.targets.numpy()
     # A checkpoint's net.onnx follows from it.
     networks = ("net.onnx", "net.pt2") if source.endswith(".onnx") else ("net.pt",)
     hashes = [*(sha256(folder / name) for name in networks), seen.fingerprint(), found.fingerprint(), json.dumps(facts)]
