@@ -1,7 +1,7 @@
 """Random variations of training images, in plain torch, one resampling per batch.
 
-Zoom, stretch, shift, rotation and flip are one affine map per image, applied together with the change of resolution,
-so that an image is interpolated once however many variations are on.
+Zoom, stretch, shift and flip are one box per image, applied together with the change of resolution, so that an image is
+interpolated once however many variations are on.
 """
 
 from __future__ import annotations
@@ -24,9 +24,8 @@ class Augmentation:
         flip: Mirror left to right with probability 1/2.
         zoom: The side of the box that is looked at, as a share of the image: uniform in [1 - zoom, 1].
         stretch: Aspect ratio of that box: log-uniform in [1 / (1 + stretch), 1 + stretch].
-        shift: How far beyond the border the box may reach, as a share of the side; the rest is mirrored image.
-        rotate: Degrees, either way.
-        light: Brightness and contrast change by up to this share.
+        shift: How far beyond the border the box may reach, as a share of the side; the rest is mirrored image. Where
+            nothing else changes the pixels' places, by whole ones, which leaves the images as sharp as they are.
         cutout: Side of a grey square at a random place, as a share of the image; applied to half of the images.
         randaugment: How many of kornia's random operations each image goes through (RandAugment, arXiv:1909.13719).
         magnitude: Their strength, 1 to 29.
@@ -39,8 +38,6 @@ class Augmentation:
     zoom: float = 0.25
     stretch: float = 0.0
     shift: float = 0.0
-    rotate: float = 0.0
-    light: float = 0.0
     cutout: float = 0.0
     randaugment: int = 0
     magnitude: int = 10
@@ -66,13 +63,14 @@ def augment(pixels: Tensor, size: tuple[int, int], how: Augmentation, generator:
     """
     count = len(pixels)
     images = pixels.permute(0, 3, 1, 2).float()
-    maps = _affine_maps(count, how, generator).to(images.device)
-    grid = _grid(maps, size)
-    # Only shifts and rotations look beyond the edges; mirroring there takes a third longer.
-    padding = "reflection" if how.shift or how.rotate else "border"
+    scales, offsets = _boxes(count, how, generator)
+    if not (how.zoom or how.stretch) and images.shape[2:] == size:
+        half = torch.tensor(size[::-1]) / 2.0
+        offsets = (offsets * half).round() / half
+    grid = _grid(scales.to(images.device), offsets.to(images.device), size)
+    # Only shifts look beyond the edges; mirroring there takes a third longer.
+    padding = "reflection" if how.shift else "border"
     varied = F.grid_sample(images, grid, mode="bilinear", padding_mode=padding, align_corners=False)
-    if how.light:
-        varied = _light(varied, how.light, generator)
     if how.randaugment:
         varied = random_operations(varied, how.randaugment, how.magnitude)
     if how.cutout:
@@ -84,42 +82,25 @@ def _uniform(count: int, low: float, high: float, generator: torch.Generator) ->
     return torch.rand(count, generator=generator) * (high - low) + low
 
 
-def _affine_maps(count: int, how: Augmentation, generator: torch.Generator) -> Tensor:
-    """(N, 2, 3) float32: output coordinates in [-1, 1] to input coordinates in [-1, 1]."""
+def _boxes(count: int, how: Augmentation, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Scales and offsets, (N, 2) float32 each, of x and y: output coordinates in [-1, 1] to input coordinates there."""
     side = _uniform(count, 1.0 - how.zoom, 1.0, generator)
     aspect = torch.exp(_uniform(count, -1.0, 1.0, generator) * 0.5 * math.log1p(how.stretch))
-    width, height = (side * aspect).clamp(max=1.0), (side / aspect).clamp(max=1.0)
-    angle = _uniform(count, -1.0, 1.0, generator) * math.radians(how.rotate)
+    box = torch.stack([side * aspect, side / aspect], 1).clamp(max=1.0)
     mirror = torch.where(torch.rand(count, generator=generator) < 0.5, -1.0, 1.0) if how.flip else torch.ones(count)
-    maps = torch.empty(count, 2, 3)
-    maps[:, 0, 0] = width * angle.cos() * mirror
-    maps[:, 0, 1] = -height * angle.sin()
-    maps[:, 1, 0] = width * angle.sin() * mirror
-    maps[:, 1, 1] = height * angle.cos()
-    maps[:, 0, 2] = _uniform(count, -1.0, 1.0, generator) * (1.0 - width + 2.0 * how.shift)
-    maps[:, 1, 2] = _uniform(count, -1.0, 1.0, generator) * (1.0 - height + 2.0 * how.shift)
-    return maps
+    places = torch.stack([_uniform(count, -1.0, 1.0, generator) for _ in range(2)], 1)
+    return box * torch.stack([mirror, torch.ones(count)], 1), places * (1.0 - box + 2.0 * how.shift)
 
 
-def _grid(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """As `F.affine_grid` with align_corners=False, (N, height, width, 2), in a sixth of the time on a CPU."""
-    rows, columns = (
-        (torch.arange(side, device=maps.device, dtype=maps.dtype) * 2.0 + 1.0) / side - 1.0 for side in size
-    )
-    grid = torch.empty(len(maps), *size, 2, device=maps.device, dtype=maps.dtype)
-    for axis in range(2):
-        along = maps[:, axis, 0, None] * columns + maps[:, axis, 2, None]
-        torch.add(along[:, None, :], (maps[:, axis, 1, None] * rows)[:, :, None], out=grid[..., axis])
+def _grid(scales: Tensor, offsets: Tensor, size: tuple[int, int]) -> Tensor:
+    """As `F.affine_grid` of upright boxes with align_corners=False, (N, height, width, 2)."""
+    height, width = size
+    grid = torch.empty(len(scales), height, width, 2, device=scales.device, dtype=scales.dtype)
+    for axis, side in enumerate((width, height)):
+        steps = (torch.arange(side, device=scales.device, dtype=scales.dtype) * 2.0 + 1.0) / side - 1.0
+        along = scales[:, axis, None] * steps + offsets[:, axis, None]
+        grid[..., axis] = along[:, None, :] if axis == 0 else along[:, :, None]
     return grid
-
-
-def _light(images: Tensor, amount: float, generator: torch.Generator) -> Tensor:
-    count = len(images)
-    gain = 1.0 + _uniform(count, -amount, amount, generator).to(images.device)
-    offset = 255.0 * _uniform(count, -amount, amount, generator).to(images.device)
-    mean = images.mean((1, 2, 3), keepdim=True)
-    varied = (images - mean) * gain[:, None, None, None] + mean + offset[:, None, None, None]
-    return varied.clamp_(0.0, 255.0)
 
 
 def _cutout(images: Tensor, share: float, generator: torch.Generator) -> Tensor:

@@ -93,10 +93,10 @@ def command(
     """Train MobileNetV1 or V2 on a folder of images.
 
     DATA holds one sub-folder per class (DATA/cat/1.jpg), or train/ and val/ that do, or train/ and val/ with
-    WebDataset's tar shards and a labels.txt; or it is the word cifar10. Each epoch is saved beside --out, so that an
-    interrupted run can go on with --resume. `model.run.json` tells what `model.pt` was trained with and on, and what
-    each epoch gave; `model.best.pt` is there if an earlier epoch was better on validation. Several GPUs or machines:
-    start it with torchrun.
+    WebDataset's tar shards and a labels.txt; or it is the word cifar10 (where no folder has that name). Each epoch
+    is saved beside --out, so that an interrupted run can go on with --resume. `model.run.json` tells what
+    `model.pt` was trained with and on, and what each epoch gave; `model.best.pt` is there if an earlier epoch was
+    better on validation. Several GPUs or machines: start it with torchrun.
 
     \b
     Examples:
@@ -111,9 +111,8 @@ def command(
     """
     import torch
 
-    from edgekit.listing import other_suffixes
     from edgekit.train.data import has_validation
-    from edgekit.train.prepare import CIFAR10, prepare
+    from edgekit.train.prepare import is_cifar10, prepare
     from edgekit.train.shards import ShardSet
     from edgekit.train.survey import leaked_in, refuse_leaked
     from edgekit.train.world import join
@@ -129,15 +128,12 @@ def command(
         options, train_set, val_set = prepare(data_dir, recipe, val_fraction, given, world)
         if not isinstance(train_set, ShardSet) and not isinstance(val_set, ShardSet):
             # A split keeps copies on one side.
-            may_leak = str(data_dir) != CIFAR10 and has_validation(data_dir)
+            may_leak = not is_cifar10(data_dir) and has_validation(data_dir)
             pairs = leaked_in(train_set, val_set, world) if may_leak and (dry_run or not allow_leakage) else []
             if dry_run:
                 from edgekit.train.dry_run import dry_run as look
 
                 look(options, train_set, val_set, pairs, world)
-                if others := other_suffixes(data_dir):
-                    named = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(LISTED))
-                    click.echo(f"No images by their suffix, and not looked at: {named}", err=True)
             if not allow_leakage:
                 refuse_leaked(pairs)
         elif dry_run or options.balanced:

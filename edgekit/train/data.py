@@ -63,6 +63,12 @@ class PixelSet:
         digest.update("\n".join(self.labels).encode())
         return digest.hexdigest()
 
+    def outline(self) -> str:
+        """How many images of what, and a digest of names and numbers of their classes: no pixel is read for it."""
+        digest = hashlib.sha256("\n".join(self.labels).encode())
+        digest.update(self.targets.numpy().tobytes())
+        return f"{len(self):,} images of {len(self.labels)} classes ({digest.hexdigest()[:8]})"
+
 
 def for_training(images: ImageSet, spec: InputSpec, progress: bool = True) -> PixelSet:
     """Images with room to zoom: a little larger than the input, or as small as they are.

@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from rich.markup import escape
 from rich.table import Table
+from torch import Tensor
 
 from edgekit.allocator import keep_memory
 from edgekit.images import ImageSet
@@ -16,7 +17,7 @@ from edgekit.train.data import ROOM, PixelSet
 from edgekit.train.feed import PixelFeed, even_batch
 from edgekit.train.memory import enough_memory
 from edgekit.train.options import Options
-from edgekit.train.run import begin_epoch, one_step, start
+from edgekit.train.run import Run, begin_epoch, frozen_blocks, one_step, start
 from edgekit.train.survey import SIZES, Survey, survey
 from edgekit.train.world import World
 
@@ -52,15 +53,20 @@ def dry_run(
     images = sum(surveys[0].counts.values())
     options = replace(options, batch=max(2, even_batch(images, options.batch, world.size)))
     with enough_memory(options.batch, world.size):
-        rate = images_per_second(options, len(train_set.labels), world)
-    seconds = options.epochs * images / rate
+        rates = images_per_second(options, len(train_set.labels), world)
+    seconds = sum(images / rate for rate in rates)
+    rate = options.epochs * images / seconds
     took = f"{_duration(seconds)} for {options.epochs} epoch{'s'[: options.epochs - 1]} without validation"
     console.print(f"About {took} ({rate:.0f} images/s on this machine).", soft_wrap=True)
 
 
-def images_per_second(options: Options, classes: int, world: World) -> float:
-    """How fast this machine trains: the median of some steps on noise, augmentation included."""
+def images_per_second(options: Options, classes: int, world: World) -> list[float]:
+    """How fast this machine trains in each epoch: the median of some steps on noise, augmentation included.
+
+    Epochs differ by how many blocks are frozen, and by int8's rounding.
+    """
     keep_memory()
+    rates: list[float] = []
     count = options.batch // world.size
     with torch.random.fork_rng(devices=[]):
         generator = torch.Generator().manual_seed(0)
@@ -71,14 +77,24 @@ def images_per_second(options: Options, classes: int, world: World) -> float:
         mine = pixels[:count].to(world.device), targets[:count].to(world.device)
         # Its weights do not change the time, and need not be fetched.
         run = start(options, PixelFeed(noise), None, world=world, restored=True)
-        begin_epoch(run, 0)
-        seconds = []
-        for step in range(WARM_UP + MEASURED):
-            started = time.perf_counter()
-            loss, _ = one_step(run, *mine, 0, step)
-            loss.item()  # a GPU may still be at it
-            seconds.append(time.perf_counter() - started)
-    return count * world.size / sorted(seconds[WARM_UP:])[MEASURED // 2]
+        seconds: dict[tuple[int, bool], float] = {}
+        for epoch in range(options.epochs):
+            kind = frozen_blocks(options, epoch), options.is_aware(epoch)
+            if kind not in seconds:
+                seconds[kind] = _seconds_per_step(run, *mine, epoch)
+            rates.append(count * world.size / seconds[kind])
+    return rates
+
+
+def _seconds_per_step(run: Run, pixels: Tensor, targets: Tensor, epoch: int) -> float:
+    begin_epoch(run, epoch)
+    seconds = []
+    for step in range(WARM_UP + MEASURED):
+        started = time.perf_counter()
+        loss, _ = one_step(run, pixels, targets, epoch, step)
+        loss.item()  # a GPU may still be at it
+        seconds.append(time.perf_counter() - started)
+    return sorted(seconds[WARM_UP:])[MEASURED // 2]
 
 
 def _classes(train: Survey, val: Survey) -> Table:

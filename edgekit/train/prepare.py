@@ -9,6 +9,7 @@ from typing import Any
 from edgekit.errors import InputError
 from edgekit.files import sha256
 from edgekit.images import ImageSet
+from edgekit.listing import other_suffixes
 from edgekit.progress import console
 from edgekit.train import checkpoint, cifar10
 from edgekit.train.data import open_folder
@@ -20,7 +21,7 @@ from edgekit.train.world import World
 
 Images = ImageSet | ShardSet
 CIFAR10 = "cifar10"
-NAMED = 10
+NAMED, OTHERS = 10, 5
 # Options that say nothing without a teacher.
 TAUGHT = ("distill", "temperature")
 # Said of a run in its first line, or by others.
@@ -63,15 +64,28 @@ def prepare(
     train_set: Images
     val_set: Images
     with world.one_after_another():
-        if str(data_dir) == CIFAR10:
+        if is_cifar10(data_dir):
             train_set, val_set = cifar10.load()
         elif has_shards(data_dir):
             train_set, val_set = open_shards(data_dir, first.spec)
         else:
             train_set, val_set = open_folder(data_dir, val_fraction, given["seed"])
+            _tell_others(data_dir)
     options = for_folder(len(train_set.names), recipe, **given)
     _announce(options, recipe or recipe_for(**given), train_set, val_set, world)
     return options, train_set, val_set
+
+
+def _tell_others(folder: Path) -> None:
+    others = other_suffixes(folder)
+    if others:
+        named = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(OTHERS))
+        console.print(f"No images by their suffix, and not looked at: {named}", markup=False, soft_wrap=True)
+
+
+def is_cifar10(data_dir: Path) -> bool:
+    """The set by its name, and no folder of the user's that is called so."""
+    return str(data_dir) == CIFAR10 and not data_dir.is_dir()
 
 
 def _announce(options: Options, recipe: str, train_set: Images, val_set: Images, world: World) -> None:

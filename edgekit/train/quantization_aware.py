@@ -1,8 +1,9 @@
 """Training with int8's rounding: weights per channel, activations per tensor, gradients straight through.
 
 Modules change their class in place, so that names and shapes in the `state_dict` stay what they are. Only in training
-mode do they round: what is validated and saved is the float network. Normalizations keep their statistics meanwhile:
-folded into the kernels they scale whole output channels, and rounding per channel commutes with that.
+mode do they round, frozen ones too: what is validated and saved is the float network. Normalizations keep their
+statistics meanwhile: folded into the kernels they scale whole output channels, and rounding per channel commutes with
+that.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Options that go together: some measured (`benchmarks/training.md` tells which), some published and never run here."""
+"""Options that go together. What of them was measured, and what was not, is in `benchmarks/training.md`."""
 
 from __future__ import annotations
 

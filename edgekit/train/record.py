@@ -67,7 +67,7 @@ def write_record(out: Path, options: Options, result: Result, world: World | Non
         "machine": _machine(world or World()),
         "versions": {"edgekit": __version__, "python": platform.python_version(), **installed(PACKAGES)},
         "git": git_state(),
-        "edgekit_git": git_state(Path(__file__).parent),
+        "edgekit_git": _own_git_state(),
     }
     path = record_path(out)
     # Names of files need not be text: what is none of it is written as JSON's own escapes.
@@ -110,6 +110,16 @@ def git_state(folder: Path | None = None, *, beside: Sequence[str] = ()) -> dict
     except (OSError, subprocess.SubprocessError):
         return None
     return {"commit": commit, "is_changed": bool(changes)}
+
+
+def _own_git_state() -> dict[str, Any] | None:
+    """Edgekit's; None where it is installed, and be it inside of somebody else's repository."""
+    here = Path(__file__)
+    try:
+        _git(here.parent, "ls-files", "--error-unmatch", here.name)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return git_state(here.parent)
 
 
 def _git(folder: Path | None, *words: str) -> str:

@@ -88,7 +88,7 @@ class Progress:
         optimizer: Its state.
         scaler: Of fp16's gradients.
         epochs: What each gave.
-        shares: Images per step, and the processes that shared them.
+        shares: Images per step, the processes that shared them, and each one's workers that decode, see `feed.Feed`.
         partial: An epoch that was begun, or None.
     """
 
@@ -99,10 +99,10 @@ class Progress:
     optimizer: dict[str, Any]
     scaler: dict[str, Any]
     epochs: list[Epoch]
-    shares: tuple[int, int]
+    shares: tuple[int, int, int]
     partial: Partial | None
 
-    def check_same(self, data: Data, shares: tuple[int, int]) -> None:
+    def check_same(self, data: Data, shares: tuple[int, int, int]) -> None:
         """Make sure that the run goes on with the images that it began with, each once in an epoch.
 
         Raises:
@@ -115,7 +115,7 @@ class Progress:
         if self.partial is not None and self.shares != shares:
             raise InputError(
                 f"--resume must finish an epoch as it began, by {_said(self.shares)}, got {_said(shares)}.",
-                "Use as many processes as before.",
+                "Use as many processes and cores as before.",
             )
 
 
@@ -207,7 +207,7 @@ def restore(path: Path, options: Options) -> Progress:
             optimizer=resume["optimizer"],
             scaler=resume["scaler"],
             epochs=[from_plain(Epoch, item, "epochs") for item in resume["epochs"]],
-            shares=from_plain(tuple[int, int], resume["shares"], "shares"),
+            shares=from_plain(tuple[int, int, int], resume["shares"], "shares"),
             partial=Partial(**resume["partial"]) if resume["partial"] else None,
         )
     except (KeyError, TypeError) as error:
@@ -220,6 +220,7 @@ def restore(path: Path, options: Options) -> Progress:
     return found
 
 
-def _said(shares: tuple[int, int]) -> str:
-    batch, processes = shares
-    return f"{batch} images a step in {processes} process{'es' * (processes > 1)}"
+def _said(shares: tuple[int, int, int]) -> str:
+    batch, processes, workers = shares
+    decoding = f", {workers} worker{'s' * (workers > 1)} each" if workers else ""
+    return f"{batch} images a step in {processes} process{'es' * (processes > 1)}{decoding}"

@@ -22,7 +22,7 @@ from edgekit.train.checkpoint import Checkpoint
 from edgekit.train.data import PixelSet, normalizer
 from edgekit.train.evaluate import ClassScore
 from edgekit.train.feed import Feed, seed_of
-from edgekit.train.imagenet_v1 import IMAGES
+from edgekit.train.imagenet_v1 import most_images
 from edgekit.train.mixing import mix, soft_targets
 from edgekit.train.objective import Teacher, load_teacher, loss_of
 from edgekit.train.optimizer import make_optimizer
@@ -75,6 +75,11 @@ class Run:
     def batch(self) -> int:
         """Images per step, over all processes: as asked for, or fewer if the set is small."""
         return self.train_set.batch(self.options.batch, self.world)
+
+    @property
+    def shares(self) -> tuple[int, int, int]:
+        """What decides which images come in which step, see `resume.Progress`."""
+        return self.batch, self.world.size, self.train_set.workers(self.world)
 
     @property
     def steps(self) -> int:
@@ -167,13 +172,13 @@ def load_weights(network: nn.Module, options: Options, train_set: Feed, world: W
 
 def first_images(options: Options, train_set: Feed, world: World) -> Tensor:
     """Some of this process's images, not varied: (N, 3, H, W) float32 as the network is given them, on the CPU."""
-    batch = train_set.batch(options.batch, world)
+    batch, most = train_set.batch(options.batch, world), most_images(options.size)
     parts: list[Tensor] = []
     for pixels, _ in train_set.epoch(seed_of(options.seed), batch, 0, world):
         parts.append(augment(pixels.cpu(), (options.size, options.size), NONE, torch.Generator()))
-        if sum(map(len, parts)) >= IMAGES:
+        if sum(map(len, parts)) >= most:
             break
-    return normalizer(options.spec)(torch.cat(parts)[:IMAGES])
+    return normalizer(options.spec)(torch.cat(parts)[:most])
 
 
 def frozen_blocks(options: Options, epoch: int) -> int:
@@ -185,12 +190,12 @@ def frozen_blocks(options: Options, epoch: int) -> int:
 
 def begin_epoch(run: Run, epoch: int) -> None:
     """Frozen blocks keep weights and statistics; int8's rounding comes on for the last epochs."""
-    options, is_aware = run.options, epoch >= run.options.float_epochs
+    options = run.options
     frozen = frozen_blocks(options, epoch)
     features: nn.Sequential = run.network.features  # type: ignore[assignment]
     for index, block in enumerate(features):
         block.requires_grad_(index >= frozen)
-    if is_aware:
+    if options.is_aware(epoch):
         make_aware(run.network)
     training_mode(run, epoch)
     # Anew, because it must know which weights have gradients.
@@ -201,12 +206,11 @@ def begin_epoch(run: Run, epoch: int) -> None:
 
 
 def training_mode(run: Run, epoch: int) -> None:
-    """Everything learns but what is frozen."""
+    """Statistics move but where blocks are frozen; in int8's epochs nowhere. All round there, frozen or not."""
     run.network.train()
-    for block in run.network.features[: frozen_blocks(run.options, epoch)]:  # type: ignore[index]
-        block.eval()
-    if epoch >= run.options.float_epochs:
-        keep_statistics(run.network)
+    features: nn.Sequential = run.network.features  # type: ignore[assignment]
+    frozen = features[: frozen_blocks(run.options, epoch)]
+    keep_statistics(run.network if run.options.is_aware(epoch) else frozen)
 
 
 def one_step(run: Run, pixels: Tensor, targets: Tensor, epoch: int, step: int) -> tuple[Tensor, Tensor]:
@@ -233,10 +237,10 @@ def one_step(run: Run, pixels: Tensor, targets: Tensor, epoch: int, step: int) -
     views, wanted = mix(views, soft_targets(targets, len(run.train_set.labels)), options.augmentation, generator)
     network = run.network if run.step_network is None else run.step_network
     is_first = options.weights == "none" and epoch == step == 0
-    # Int8's rounding is of float32: bf16's own is coarser than its steps.
-    is_aware = epoch >= options.float_epochs
-    dtype = contextlib.nullcontext() if is_aware else precision(options, run.world.device)
-    with dtype, first_statistics(run.network) if is_first else contextlib.nullcontext():
+    with (
+        precision(options, run.world.device, epoch),
+        first_statistics(run.network) if is_first else contextlib.nullcontext(),
+    ):
         answers = run.teacher.answers(views) if run.teacher else None
         images = run.normalize(views).contiguous(memory_format=torch.channels_last)
         logits = network(images).float()
@@ -267,12 +271,16 @@ def first_statistics(network: nn.Module) -> Iterator[None]:
             layer.momentum = momentum
 
 
-def precision(options: Options, device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """Autocast as `options.amp` says; "auto": bf16 on a GPU that has it."""
+def precision(options: Options, device: torch.device, epoch: int) -> contextlib.AbstractContextManager[object]:
+    """Autocast as `options.amp` says; "auto": bf16 on a GPU that has it.
+
+    Int8's epochs are float32's: bf16's own rounding is coarser than int8's steps.
+    """
     name = options.amp
     if name == "auto":
-        name = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "off"
-    if name == "off":
+        has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        name = "bf16" if has_bf16 else "off"
+    if name == "off" or options.is_aware(epoch):
         return contextlib.nullcontext()
     return torch.autocast(device.type, PRECISIONS[name])
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -79,12 +80,21 @@ def samples_of(path: Path) -> Iterator[dict[str, Any]]:
     yield from webdataset.DataPipeline(webdataset.SimpleShardList([str(path)]), webdataset.tarfile_to_samples())
 
 
-def count_samples(path: Path) -> int:
-    """Samples of a shard, from the headers alone: names that webdataset takes, which hidden files' are not."""
+def look_into(path: Path) -> tuple[int, str]:
+    """A shard's number of samples, and a SHA-256 of its names, sizes and classes; of images only headers are read.
+
+    Names count that webdataset takes, which hidden files' are not.
+    """
     from webdataset.tariterators import base_plus_ext
 
+    count, digest = 0, hashlib.sha256()
     try:
         with tarfile.open(path) as tar:
-            return sum((base_plus_ext(member.name)[1] or "").lower() == CLASS for member in tar if member.isreg())
+            for member in tar:
+                digest.update(f"{member.name}\0{member.size}\n".encode(errors="surrogateescape"))
+                if member.isreg() and (base_plus_ext(member.name)[1] or "").lower() == CLASS:
+                    count += 1
+                    digest.update(cast(IO[bytes], tar.extractfile(member)).read())
     except (tarfile.TarError, OSError) as error:
         raise InputError(f"{path} must be a tar file, got a damaged or another one: {error}.") from error
+    return count, digest.hexdigest()

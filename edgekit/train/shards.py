@@ -24,12 +24,12 @@ from edgekit.errors import InputError
 from edgekit.progress import console, tracked
 from edgekit.train.data import ROOM, PixelSet, check_memory
 from edgekit.train.feed import ahead, moved, pinned
-from edgekit.train.samples import Decoder, Fault, Part, count_samples, samples_of
+from edgekit.train.samples import Decoder, Fault, Part, look_into, samples_of
 from edgekit.train.stop import SIGNALS
 from edgekit.train.world import World
 
 LABELS = "labels.txt"
-# Samples that wait in each worker for a random other one to come before them.
+# Samples that wait in a process's workers, together, for a random other one to come before them.
 SHUFFLED = 2048
 NAMED = 3
 
@@ -41,6 +41,7 @@ class ShardSet:
     Attributes:
         shards: The files.
         counts: Samples in each.
+        digests: Of each one's contents, see `samples.look_into`.
         labels: Class names.
         spec: What images are brought to.
         skipped: One line per image that this process could not read so far.
@@ -48,6 +49,7 @@ class ShardSet:
 
     shards: tuple[Path, ...]
     counts: tuple[int, ...]
+    digests: tuple[str, ...]
     labels: tuple[str, ...]
     spec: InputSpec
     _unreadable: dict[str, None] = field(default_factory=dict, init=False, compare=False)
@@ -66,11 +68,21 @@ class ShardSet:
         return range(len(self))
 
     def fingerprint(self) -> str:
-        """SHA-256 over the shards' names, sizes and counts; their bytes are too many to read."""
+        """SHA-256 over names, sizes and classes of all samples; the images' bytes are too many to read."""
         digest = hashlib.sha256("\n".join(self.labels).encode())
-        for path, count in zip(self.shards, self.counts, strict=True):
-            digest.update(f"{path.name}\0{path.stat().st_size}\0{count}\n".encode())
+        for path, found in zip(self.shards, self.digests, strict=True):
+            digest.update(f"{path.name}\0{found}\n".encode())
         return digest.hexdigest()
+
+    def outline(self) -> str:
+        """How many samples of what, and a part of the fingerprint."""
+        held = f"{len(self):,} images of {len(self.labels)} classes"
+        return f"{held} in {len(self.shards)} shards ({self.fingerprint()[:8]})"
+
+    def workers(self, world: World) -> int:
+        """Each has shards of its own, and their batches come in turns."""
+        mine = len(self.shards[world.rank :: world.size])
+        return min(mine, max(1, (os.cpu_count() or 1) // world.local_size))
 
     def batch(self, wanted: int, world: World) -> int:
         """As wanted, or all there are."""
@@ -104,13 +116,15 @@ class ShardSet:
 
         mine = [str(path) for path in self.shards[world.rank :: world.size]]
         np.random.default_rng(seed).shuffle(mine)
-        workers = min(len(mine), max(1, (os.cpu_count() or 1) // world.local_size))
+        workers = self.workers(world)
+        waiting = max(1, SHUFFLED // workers)
         samples = webdataset.DataPipeline(
             webdataset.SimpleShardList(mine),
             webdataset.split_by_worker,
             webdataset.tarfile_to_samples(),
-            webdataset.shuffle(SHUFFLED, initial=SHUFFLED // 4, seed=seed),
+            # Before they wait: decoded and shrunk they have a size that is known, which files do not.
             webdataset.map(Decoder(self.spec, len(self.labels))),
+            webdataset.shuffle(waiting, initial=-(-waiting // 4), seed=seed),
         )
         loader = DataLoader(
             samples,
@@ -134,7 +148,8 @@ class ShardSet:
             InputError: They do not fit.
         """
         count = len(range(world.rank, len(self), world.size))
-        check_memory(count * self.spec.height * self.spec.width * 3)
+        # The machine's other processes have as many.
+        check_memory(world.local_size * count * self.spec.height * self.spec.width * 3)
         pixels = np.empty((count, self.spec.height, self.spec.width, 3), np.uint8)
         targets = np.empty(count, np.int64)
         decode = Decoder(self.spec, len(self.labels))
@@ -240,10 +255,11 @@ def _open(folder: Path, labels: tuple[str, ...], spec: InputSpec) -> ShardSet:
     shards = tuple(sorted(folder.glob("*.tar")))
     if not shards:
         raise InputError(f"{folder} must hold tar files, got none.")
-    counts = [count_samples(path) for path in tracked(f"Counting in {folder.name}", shards, len(shards), "shards")]
+    found = [look_into(path) for path in tracked(f"Counting in {folder.name}", shards, len(shards), "shards")]
+    counts, digests = zip(*found, strict=True)
     if not sum(counts):
         raise InputError(
             f"{folder} must hold samples such as 000017.jpg and 000017.cls, got none in {len(shards)} tar files.",
             "WebDataset cuts names at their first dot.",
         )
-    return ShardSet(shards, tuple(counts), labels, spec)
+    return ShardSet(shards, counts, digests, labels, spec)

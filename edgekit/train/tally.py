@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -14,6 +15,24 @@ from edgekit.train.options import Options
 from edgekit.train.resume import Partial
 
 SHOWN = 3
+
+
+class NotFinite(InputError):
+    """Training has come to something that is no number."""
+
+
+def remedy_of(options: Options, losses: Sequence[float] = ()) -> str:
+    """What likely was the cause, and what to do.
+
+    Args:
+        options: Of the run.
+        losses: The last ones, where they are known.
+    """
+    if options.amp == "fp16":
+        return "Numbers likely became too large for fp16: use --amp bf16 or off."
+    if losses and max(losses) < 10 and options.weights not in ("none", "imagenet"):
+        return f"The weights of {options.weights} may be damaged, or --lr is too high for them."
+    return "The learning rate is likely too high: use a lower --lr and --head-lr, or see --find-lr."
 
 
 class Tally:
@@ -51,7 +70,7 @@ class Tally:
             rate: Learning rate of the backbone.
 
         Raises:
-            InputError: A loss is no longer finite.
+            NotFinite: A loss.
         """
         for loss, hits, images in self._waiting:
             value = loss.item()
@@ -79,7 +98,7 @@ class Tally:
         """(loss sum, correct) of this process, float64."""
         return torch.tensor([self.loss_sum, self.correct], dtype=torch.float64)
 
-    def not_finite(self, what: str, got: str, options: Options, epoch: int, rate: float) -> InputError:
+    def not_finite(self, what: str, got: str, options: Options, epoch: int, rate: float) -> NotFinite:
         """What to raise where the last step has left something that is no number.
 
         Args:
@@ -91,13 +110,8 @@ class Tally:
         """
         losses = list(self._losses)
         before = f" (losses before: {', '.join(f'{loss:.3g}' for loss in losses)})" if losses else ""
-        remedy = "The learning rate is likely too high: use a lower --lr and --head-lr, or see --find-lr."
-        if options.amp == "fp16":
-            remedy = "Numbers likely became too large for fp16: use --amp bf16 or off."
-        elif losses and max(losses) < 10 and options.weights not in ("none", "imagenet"):
-            remedy = f"The weights of {options.weights} may be damaged, or --lr is too high for them."
-        return InputError(
+        return NotFinite(
             f"The {what} must stay finite, got {got} in step {self.steps} of epoch {epoch + 1}, at a rate of "
             f"{rate:.2g}{before}.",
-            remedy,
+            remedy_of(options, losses),
         )

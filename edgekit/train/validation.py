@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import torch
 
-from edgekit.errors import InputError
 from edgekit.train.evaluate import BATCH, by_class, confusion, predict
 from edgekit.train.run import Run, precision
+from edgekit.train.tally import NotFinite, remedy_of
 
 
 def is_finite(run: Run) -> bool:
@@ -29,7 +29,7 @@ def validate(run: Run, is_stopped: Callable[[], bool] = bool) -> float | None:
         None without validation images, or if a process was stopped.
 
     Raises:
-        InputError: The network's answers are no numbers.
+        NotFinite: The network's answers.
     """
     if run.val_set is None:
         return None
@@ -37,17 +37,15 @@ def validate(run: Run, is_stopped: Callable[[], bool] = bool) -> float | None:
     pixels, targets = run.val_set.pixels, run.val_set.targets
     # No more at a time than a step has: what training fits into is enough for validation too.
     batch = min(BATCH, max(1, run.batch // run.world.size))
-    with precision(run.options, run.world.device):
+    epoch = min(len(run.epochs), run.options.epochs - 1)
+    with precision(run.options, run.world.device, epoch):
         logits = predict(
             run.judged, pixels, run.options.spec, device=run.world.device, batch=batch, is_stopped=is_stopped
         )
     if run.world.any(is_stopped()):
         return None
     if run.world.any(not logits.isfinite().all().item()):
-        raise InputError(
-            "The network's answers must stay finite, got others in validation.",
-            "The learning rate is likely too high: use a lower --lr and --head-lr, or see --find-lr.",
-        )
+        raise NotFinite("The network's answers must stay finite, got others in validation.", remedy_of(run.options))
     found = run.world.total(confusion(logits, targets, len(run.train_set.labels)))
     run.classes = by_class(found, run.train_set.labels)
     return int(found.diagonal().sum()) / int(found.sum())

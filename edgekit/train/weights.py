@@ -114,8 +114,9 @@ def load_fitting(
 ) -> str:
     """Put what fits of an edgekit checkpoint into `network`.
 
-    From a wider network of the same architecture its strongest channels are taken, see `narrow`. The classifier fits if
-    it knows the same classes in the same order.
+    From a wider network of the same architecture its strongest channels are taken, see `narrow`. Of another
+    architecture the first layer fits, if it is as wide. The classifier fits if it knows the same classes in the same
+    order.
 
     Args:
         network: Freshly made.
@@ -136,13 +137,16 @@ def load_fitting(
         state = {name: tensor for name, tensor in state.items() if not name.startswith("classifier.")}
     if STEM in state:
         adapt_normalization(state, found.input, spec)
-    is_wider = found.architecture.name == architecture.name and found.architecture.width > architecture.width
+    is_same = found.architecture.name == architecture.name
+    if not is_same:
+        state = {name: tensor for name, tensor in state.items() if name.startswith("features.0.")}
+    is_wider = is_same and found.architecture.width > architecture.width
     if is_wider:
         state = narrow(state, architecture.name, own)
     fitting = {name: tensor for name, tensor in state.items() if name in own and own[name].shape == tensor.shape}
     weights = [name for name in own if not name.endswith("num_batches_tracked")]
     taken = [name for name in weights if name in fitting]
-    if found.architecture.name != architecture.name or not taken:
+    if not taken:
         raise InputError(
             f"--weights must fit {architecture.name} at width {architecture.width:g}, got {path}, which is "
             f"{found.architecture.name} at width {found.architecture.width:g}.",
@@ -153,8 +157,9 @@ def load_fitting(
     narrowed = f", the strongest channels of width {found.architecture.width:g}" if is_wider else ""
     if is_wider and architecture.width < SMALL_STEP * found.architecture.width:
         narrowed += " (smaller steps, a short training after each, keep more: see docs/training.md)"
+    other = "" if is_same else f", which is {found.architecture.name}"
     left = f"; not taken: {', '.join(skipped[:8])}{', …' if len(skipped) > 8 else ''}" if skipped else ""
-    return f"{len(taken)} of {len(weights)} tensors from {path}{narrowed}{left}"
+    return f"{len(taken)} of {len(weights)} tensors from {path}{other}{narrowed}{left}"
 
 
 def adapt_normalization(state: dict[str, Tensor], before: InputSpec, after: InputSpec) -> None:

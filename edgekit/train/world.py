@@ -10,7 +10,7 @@ import gc
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -22,7 +22,9 @@ from edgekit.errors import InputError, MissingError
 from edgekit.progress import console
 
 DEVICES = ("auto", "cpu", "cuda")
-# The others wait while the first one decodes a set; a process that has died is noticed at once all the same.
+# Within a step a process waits so long for one of which nothing is heard any more, such as a machine without power.
+SILENCE = timedelta(minutes=10)
+# The others wait while the first one decodes a set.
 PATIENCE = timedelta(hours=12)
 
 
@@ -36,6 +38,7 @@ class World:
         local_rank: Number of this one on its machine.
         local_size: How many there are on it.
         device: Where its network is.
+        patient: The group of processes that waits for long work; None where there is one process.
     """
 
     rank: int = 0
@@ -43,6 +46,7 @@ class World:
     local_rank: int = 0
     local_size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    patient: dist.ProcessGroup | None = None
 
     @property
     def is_first(self) -> bool:
@@ -76,7 +80,7 @@ class World:
         if self.size == 1:
             return tuple(dict.fromkeys(lines))
         found: list[Any] = [None] * self.size
-        dist.all_gather_object(found, list(lines))
+        dist.all_gather_object(found, list(lines), group=self.patient)
         return tuple(dict.fromkeys(line for theirs in found for line in theirs))
 
     @contextmanager
@@ -92,7 +96,7 @@ class World:
 
     def _wait(self) -> None:
         if self.size > 1:
-            dist.barrier()
+            dist.barrier(self.patient)
 
 
 @contextmanager
@@ -114,9 +118,9 @@ def join(device: str = "auto") -> Iterator[World]:
         yield world
         return
     quiet, console.quiet = console.quiet, not world.is_first
-    dist.init_process_group("gloo" if world.device.type == "cpu" else "nccl", timeout=PATIENCE)
+    dist.init_process_group("gloo" if world.device.type == "cpu" else "nccl", timeout=SILENCE)
     try:
-        yield world
+        yield replace(world, patient=dist.new_group(backend="gloo", timeout=PATIENCE))
     except (RuntimeError, dist.DistError) as error:
         if not _is_of_another_process(error):
             raise

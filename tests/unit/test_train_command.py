@@ -17,6 +17,7 @@ from support.photos import CLASSES, write_folder
 
 from edgekit.cli import run
 from edgekit.train import checkpoint as checkpoints
+from edgekit.train import record as records
 from edgekit.train.command import _summary
 from edgekit.train.data import for_evaluation, open_folder
 from edgekit.train.evaluate import ClassScore, predict
@@ -306,3 +307,28 @@ def test_folders_as_people_have_them(photos, tmp_path, capsys):
     assert "21 images to train, 4 to validate, 3 classes" in said
     assert "Classes: Füchse, red cat, 日本" in said
     assert "broken.jpg must be an image" in said or any("broken.jpg" in line for line in record["data"]["skipped"])
+
+
+def test_a_folder_of_ones_own_may_be_called_cifar10(photos, tmp_path, monkeypatch, capsys):
+    shutil.copytree(photos, tmp_path / "cifar10")
+    (tmp_path / "cifar10" / "blobs" / "animated.gif").write_bytes(b"GIF89a")
+    monkeypatch.chdir(tmp_path)
+    assert train("cifar10", "--out", tmp_path / "model.pt", *SMALL, "--epochs", "1") == 0
+    said = capsys.readouterr().err
+    assert "96 images to train, 24 to validate" in said
+    assert "No images by their suffix, and not looked at: 1 .gif" in said
+
+
+def test_the_commit_is_edgekits_and_not_that_of_a_repository_around_it(tmp_path, monkeypatch):
+    """As where it is installed in .venv inside of one."""
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    (tmp_path / "record.py").write_text("")
+    for words in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "theirs"]):
+        subprocess.run([*git, *words], check=True)
+    monkeypatch.setattr(records, "__file__", str(tmp_path / "record.py"))
+    assert records._own_git_state() is None
+    for words in (["add", "."], ["commit", "-q", "-m", "ours"]):
+        subprocess.run([*git, *words], check=True)
+    found = records._own_git_state()
+    head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    assert found == {"commit": head, "is_changed": False}

@@ -60,8 +60,6 @@ def test_flip_mirrors_about_half_of_the_images_exactly():
         Augmentation(zoom=0.5),
         Augmentation(stretch=0.5),
         Augmentation(shift=0.2),
-        Augmentation(rotate=20.0),
-        Augmentation(light=0.3),
         Augmentation(cutout=0.5),
     ],
 )
@@ -74,6 +72,21 @@ def test_every_variation_stays_in_range_and_repeats_with_its_seed(how):
     assert torch.equal(result, augment(pixels, (32, 32), how, generator(5)))
     assert not torch.equal(result, augment(pixels, (32, 32), how, generator(6)))
     assert not torch.allclose(result, augment(pixels, (32, 32), NONE, generator(5)), atol=1.0)
+
+
+def test_shifted_images_are_as_sharp_as_they_were():
+    """Each is cut whole out of the mirrored image around it: no pixel is a mean of others."""
+    pixels = random_pixels(32, 32)
+    varied = augment(torch.from_numpy(pixels), (32, 32), Augmentation(flip=False, zoom=0.0, shift=0.125), generator())
+    places = set()
+    for image, given in zip(varied.permute(0, 2, 3, 1).numpy(), pixels, strict=True):
+        room = np.pad(given, ((4, 4), (4, 4), (0, 0)), mode="symmetric")
+        crops = [
+            (y, x) for y in range(9) for x in range(9) if np.abs(room[y : y + 32, x : x + 32] - image).max() < 0.01
+        ]
+        assert len(crops) == 1
+        places.update(crops)
+    assert len(places) > 16
 
 
 def test_zoom_and_stretch_never_look_beyond_the_edges():

@@ -120,3 +120,9 @@ def test_the_real_weights_answer_as_the_file_does():
         assert [labels[index] for index in answer.argsort()[:-3:-1]] == ["bow tie", "military uniform"]
     # Of 1,000 probabilities; 0.99 was measured.
     assert np.corrcoef(expected, found)[0, 1] > 0.95
+
+
+@pytest.mark.parametrize(("side", "expected"), [(96, 128), (224, 128), (256, 98), (512, 24), (1024, 16)])
+def test_larger_images_give_the_statistics_by_fewer(side, expected):
+    """All of them are in memory at once, with what the first layers make of them."""
+    assert imagenet_v1.most_images(side) == expected

@@ -1,5 +1,7 @@
 """Weights from other checkpoints: whole, but for the classifier, or narrowed to the strongest channels."""
 
+import re
+
 import pytest
 import torch
 from support.checkpoints import write
@@ -90,11 +92,24 @@ def test_weights_of_a_wider_network_are_narrowed(tmp_path):
     assert "smaller steps" not in said
 
 
-@pytest.mark.parametrize(("arch", "width"), [("mobilenet_v1", 0.25), ("mobilenet_v1", 1.0)])
-def test_weights_of_another_architecture_are_refused(tmp_path, arch, width):
-    path = write(tmp_path / "a.pt", arch, width)
-    with pytest.raises(InputError, match=rf"must fit mobilenet_v2 at width 0.25, got .*a.pt, which is {arch} at width"):
-        fitting(path)
+def test_of_another_architecture_the_first_layer_is_taken(tmp_path):
+    path = write(tmp_path / "a.pt", "mobilenet_v1", 0.25)
+    network, said, changed = fitting(path)
+    assert re.match(r"5 of \d+ tensors from .*a\.pt, which is mobilenet_v1; not taken: .*features\.1, ", said)
+    assert changed and all(name.startswith("features.0.") for name in changed)
+    views = torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        expected = checkpoints.load(path).network().features[0](views)
+        torch.testing.assert_close(network.eval().features[0](views), expected)
+
+
+@pytest.mark.parametrize(("width", "own"), [(1.0, 0.25), (1.25, 1.0)])
+def test_weights_of_which_nothing_fits_are_refused(tmp_path, width, own):
+    """Nor is what happens to have a name and a shape of ours taken: V1's classifier at 1.25 is as wide as V2's."""
+    path = write(tmp_path / "a.pt", "mobilenet_v1", width)
+    said = rf"must fit mobilenet_v2 at width {own:g}, got .*a\.pt, which is mobilenet_v1 at width {width:g}\."
+    with pytest.raises(InputError, match=said):
+        fitting(path, width=own)
 
 
 def test_a_narrower_networks_weights_are_taken_where_they_fit(tmp_path):

@@ -1,5 +1,6 @@
 """What a step learns from: labels, a teacher, blends of images, int8's rounding; each against its formula."""
 
+import itertools
 import math
 import signal
 from dataclasses import replace
@@ -25,9 +26,10 @@ from edgekit.train.feed import PixelFeed, seed_of
 from edgekit.train.loop import train
 from edgekit.train.mixing import mix, soft_targets
 from edgekit.train.objective import load_teacher, loss_of, range_penalty
+from edgekit.train.optimizer import make_optimizer, set_rates
 from edgekit.train.options import Options
 from edgekit.train.quantization_aware import keep_statistics, make_aware, round_activation, round_weight
-from edgekit.train.run import frozen_blocks, move_average, start
+from edgekit.train.run import begin_epoch, frozen_blocks, move_average, one_step, start
 from edgekit.train.world import World
 
 TINY = Options(width=0.25, size=32, stem_stride=1, epochs=2, batch=30, lr=5e-3, head_lr=5e-3)
@@ -307,3 +309,68 @@ def test_a_run_with_everything_on_is_repeatable_and_goes_on(images, tmp_path, mo
         assert whole.keys() == again.keys()
         assert all(torch.equal(whole[name], again[name]) for name in whole)
     assert all(math.isfinite(float(value.double().sum())) for value in whole.values())
+
+
+def test_frozen_blocks_round_too_and_keep_their_statistics(images):
+    """What follows them learns with what int8 will give it: ReLU6's outputs are multiples of 6/255."""
+    options = replace(TINY, epochs=2, qat_epochs=1, freeze=3)
+    run = start(options, PixelFeed(for_training(images, options.spec, progress=False)), None)
+    views = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    for epoch, is_rounded in ((0, False), (1, True)):
+        begin_epoch(run, epoch)
+        before = {name: value.clone() for name, value in run.network.features[:3].state_dict().items()}
+        with torch.no_grad():
+            stem = run.network.features[0](views)
+            answers = run.network.features[:3](views)
+        codes = stem * 255.0 / 6.0
+        assert torch.allclose(codes, codes.round(), atol=1e-3) == is_rounded
+        assert (len(answers.unique()) <= 256) == is_rounded
+        after = run.network.features[:3].state_dict()
+        assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+def test_only_kernels_decay_and_the_classifier_has_a_rate_of_its_own():
+    network, options = (
+        create("mobilenet_v2", classes=3, width=0.25),
+        replace(TINY, lr=0.1, head_lr=0.3, weight_decay=0.2),
+    )
+    named = {id(value): name for name, value in network.named_parameters()}
+    modules = dict(network.named_modules())
+    optimizer = make_optimizer(network, options)
+    set_rates(optimizer, 0.5, 0.5)  # the peak
+    found = {}
+    for group in optimizer.param_groups:
+        for value in group["params"]:
+            name = named[id(value)]
+            module, kind = name.rsplit(".", 1)
+            decays = kind == "weight" and isinstance(modules[module], nn.Conv2d | nn.Linear)
+            assert group["weight_decay"] == (0.2 if decays else 0.0), name
+            assert group["lr"] == pytest.approx(0.3 if name.startswith("classifier.") else 0.1), name
+            found[name] = True
+    assert sorted(found) == sorted(named.values())
+
+
+def test_blocks_are_let_go_the_last_ones_first(images):
+    options = replace(TINY, epochs=3, freeze=4, unfreeze=2)
+    seen = []
+
+    def remember(run):
+        seen.append({name: value.clone() for name, value in run.network.state_dict().items()})
+
+    run = start(options, PixelFeed(for_training(images, options.spec, progress=False)), None)
+    set_rates(run.optimizer, 0.5, 0.5)
+    remember(run)
+    for epoch in range(3):
+        begin_epoch(run, epoch)
+        pixels, targets = next(iter(run.train_set.epoch(0, 30, 0, run.world)))
+        one_step(run, pixels, targets, epoch, 0)
+        remember(run)
+    changed = [
+        {
+            int(name.split(".")[1])
+            for name in after
+            if name.startswith("features.") and not torch.equal(before[name], after[name])
+        }
+        for before, after in itertools.pairwise(seen)
+    ]
+    assert changed == [set(range(4, 19)), set(range(2, 19)), set(range(19))]

@@ -74,9 +74,16 @@ def test_a_loss_that_is_not_finite_leaves_the_last_good_epoch(images, tmp_path, 
         return (loss * float("nan"), hits) if steps == 7 else (loss, hits)
 
     monkeypatch.setattr(loop, "one_step", step)
-    with pytest.raises(InputError, match=r"got nan in step 3 of epoch 2, at a rate of 0\.00\d+ \(losses before: \d"):
+    with pytest.raises(
+        InputError, match=r"got nan in step 3 of epoch 2, at a rate of 0\.00\d+ \(losses before: \d"
+    ) as found:
         train(TINY, images, out=out)
+    assert f"after epoch 1: --weights {last_path(out)} and another --out begin from it." in found.value.remedy
+    monkeypatch.undo()
+    other = replace(TINY, epochs=1, lr=1e-9, head_lr=1e-9, weights=str(last_path(out)))
+    begun = train(other, images, out=tmp_path / "other.pt").checkpoint.state["classifier.1.weight"]
     kept = checkpoints.load(last_path(out))
+    torch.testing.assert_close(begun, kept.state["classifier.1.weight"], rtol=1e-4, atol=1e-6)
     assert len(kept.resume["epochs"]) == 1
     assert all(bool(value.isfinite().all()) for value in kept.state.values())
 

@@ -1,10 +1,12 @@
 """Prepared images on disk: the same pixels, made once, shared, and no burden on memory."""
 
+import errno
 import json
 import os
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 
 import cv2
@@ -139,3 +141,32 @@ def test_memory_does_not_grow_with_the_images(tmp_path):
     assert count == 2000 and megabytes > 200
     # What threads and decoders hold, whatever the number of images.
     assert grown < 60
+
+
+def test_the_room_is_taken_at_once(images, cache, monkeypatch):
+    """A mapped file whose blocks are not there yet is a bus error when another program fills the disk."""
+    calls, reserve = [], os.posix_fallocate
+
+    def full(number, start, length):
+        calls.append(length)
+        if len(calls) == 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        reserve(number, start, length)
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(
+        InputError, match=r"must fit into .*pixels, got: No space left on device\. Use a smaller --size"
+    ):
+        pixel_cache.prepare(images, SPEC, False)
+    assert list(cache.iterdir()) == []
+    assert len(pixel_cache.prepare(images, SPEC, False).pixels) == 90
+    assert calls[1] >= 90 * 32 * 32 * 3
+
+
+def test_what_a_killed_run_has_left_is_forgotten(images, cache):
+    old, new = cache / ".part-old", cache / ".part-new"
+    for path in (old, new):
+        (path / "whole").mkdir(parents=True)
+    os.utime(old, (time.time() - 2 * 24 * 3600,) * 2)
+    pixel_cache.prepare(images, SPEC, False)
+    assert not old.exists() and new.exists()

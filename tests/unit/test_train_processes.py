@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -225,3 +226,70 @@ def test_a_mistake_is_one_line_of_each_process(folder, tmp_path):
     _, err = process.communicate(timeout=120)
     assert process.returncode != 0
     assert err.count("Error: --width must be in (0, 4], got 9.0.") == 2
+
+
+@pytest.mark.parametrize("what", ["a class number", "an image"])
+def test_machines_with_other_images_are_refused(folder, tmp_path, what):
+    """Their copies of the folder differ by one file."""
+    other, script = tmp_path / "other", tmp_path / "differ.py"
+    shutil.copytree(folder, other)
+    first = sorted((other / "train" / "blobs").iterdir())[0]
+    if what == "an image":
+        first.unlink()
+    else:
+        first.rename(other / "train" / "stripes" / "moved.png")
+    script.write_text(f"""
+from pathlib import Path
+from edgekit.errors import InputError
+from edgekit.train.data import open_folder
+from edgekit.train.loop import train
+from edgekit.train.options import Options
+from edgekit.train.world import join
+
+with join("cpu") as world:
+    folder = ({str(folder)!r}, {str(other)!r})[world.rank]
+    options = Options(width=0.25, size=32, stem_stride=1, epochs=2, batch=24)
+    try:
+        train(options, *open_folder(Path(folder), 0.2, 0), world=world)
+    except InputError as error:
+        Path({str(tmp_path)!r}, f"rank{{world.rank}}").write_text(str(error))
+""")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
+    subprocess.run(torchrun, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=240, capture_output=True)
+    count = 143 if what == "an image" else 144
+    for rank in range(2):
+        said = (tmp_path / f"rank{rank}").read_text()
+        assert "All processes must have the same images, got 144 images of 3 classes (" in said
+        assert f"; {count} images of 3 classes (" in said
+        assert said.endswith("to validate. Copy the folder anew to each machine, or share it.")
+
+
+def test_a_silent_process_ends_a_step_but_not_a_wait_for_decoding(tmp_path):
+    """As a machine that has lost its power: no connection is closed."""
+    script = tmp_path / "silent.py"
+    script.write_text(f"""
+import os, time
+from datetime import timedelta
+from pathlib import Path
+from edgekit.errors import MissingError
+from edgekit.train import world as worlds
+
+worlds.SILENCE = timedelta(seconds=3)
+try:
+    with worlds.join("cpu") as world:
+        with world.one_after_another():
+            time.sleep(0 if world.rank else 6)
+        assert world.gather(["here"]) == ("here",)
+        if world.rank:
+            time.sleep(12)
+            os._exit(0)
+        begun = time.monotonic()
+        world.any(False)
+except MissingError as error:
+    Path({str(tmp_path)!r}, "said").write_text(f"{{time.monotonic() - begun}} {{error}}")
+""")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
+    subprocess.run(torchrun, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=240, capture_output=True)
+    seconds, _, said = (tmp_path / "said").read_text().partition(" ")
+    assert "All processes of the run must stay alive" in said
+    assert 2.0 < float(seconds) < 10.0

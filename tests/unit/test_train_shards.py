@@ -1,6 +1,7 @@
 """WebDataset's tar shards: each sample once, to one process; what is not right is named."""
 
 import io
+import os
 import tarfile
 from dataclasses import replace
 from types import SimpleNamespace
@@ -9,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import webdataset
 from support.photos import tinted
 from support.shards import write_shard
 
@@ -19,7 +21,7 @@ from edgekit.train import loop
 from edgekit.train.feed import seed_of
 from edgekit.train.loop import train
 from edgekit.train.options import Options
-from edgekit.train.shards import has_shards, open_shards
+from edgekit.train.shards import SHUFFLED, has_shards, open_shards
 from edgekit.train.world import World
 
 SPEC = InputSpec(32, 32)
@@ -103,6 +105,38 @@ def test_what_unequal_shares_leave_out_is_told(tmp_path, capsys):
     assert "leaves out 20 of 60 images: 2 processes have" in capsys.readouterr().err.replace("\n", " ")
 
 
+def test_a_class_that_is_corrected_makes_other_data(tmp_path):
+    """Names and sizes of the files stay what they were."""
+    (tmp_path / "labels.txt").write_text("a\nb\n")
+    found = []
+    for target in (0, 1, 0):
+        for split in ("train", "val"):
+            write_shard(tmp_path / split / "0.tar", [np.zeros((32, 32, 3), np.uint8)] * 3, [0, 1, target])
+        found.append(open_shards(tmp_path, SPEC)[0].fingerprint())
+    assert found[0] == found[2] != found[1]
+
+
+def test_the_room_for_shuffling_is_shared_by_the_workers_and_holds_small_images(numbered, monkeypatch):
+    shards, _ = open_shards(numbered, SPEC)
+    given, shuffle = [], webdataset.shuffle
+
+    def shuffled(most, **more):
+        given.append(most)
+        inner = shuffle(most, **more)
+
+        def checked(samples):
+            for pixels, target in inner(samples):
+                assert pixels.shape == (40, 40, 3) and pixels.dtype == np.uint8
+                yield pixels, target
+
+        return checked
+
+    monkeypatch.setattr(webdataset, "shuffle", shuffled)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    assert len(list(shards.epoch(1, 6, 0, World()))) == 7
+    assert (given, shards.workers(World()), shards.workers(World(0, 2, 0, 2))) == ([SHUFFLED // 2], 2, 1)
+
+
 def test_too_few_shards_for_the_processes(numbered):
     shards, _ = open_shards(numbered, SPEC)
     with pytest.raises(InputError, match=r"a shard for each of 8 processes, got 7\. Cut the set into more shards"):
@@ -125,17 +159,17 @@ def test_validation_is_shared_out(numbered, size):
 
 
 @pytest.mark.parametrize(
-    ("target", "data", "expected"),
+    ("target", "expected"),
     [
-        (b"9", None, "must be an image of one of 3 classes, got class 9"),
-        (b"cat", None, r"must have a class number \(.cls\), got b'cat'"),
+        (b"9", "must be an image of one of 3 classes, got class 9"),
+        (b"cat", r"must have a class number \(.cls\), got b'cat'"),
     ],
 )
-def test_a_sample_that_is_not_right_is_named(numbered, tmp_path, target, data, expected):
+def test_a_sample_that_is_not_right_is_named(numbered, tmp_path, target, expected):
     (tmp_path / "labels.txt").write_text("a\nb\nc\n")
     for split in ("train", "val"):
         write_shard(tmp_path / split / "0.tar", [np.zeros((4, 4, 3), np.uint8)], [0])
-    encoded = data or cv2.imencode(".png", np.zeros((4, 4, 3), np.uint8))[1].tobytes()
+    encoded = cv2.imencode(".png", np.zeros((4, 4, 3), np.uint8))[1].tobytes()
     with tarfile.open(tmp_path / "val" / "0.tar", "w") as tar:
         for name, content in (("x.png", encoded), ("x.cls", target)):
             info = tarfile.TarInfo(name)

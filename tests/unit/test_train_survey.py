@@ -10,6 +10,7 @@ from support.photos import CLASSES, write_folder
 from edgekit.cli import run
 from edgekit.errors import InputError
 from edgekit.images import ArraySet, labelled_folder
+from edgekit.train import dry_run
 from edgekit.train.data import for_training, open_folder
 from edgekit.train.dry_run import images_per_second
 from edgekit.train.loop import train
@@ -152,7 +153,17 @@ def test_the_estimate_is_that_of_a_run(photos):
     options = Options(size=32, stem_stride=1, width=0.25, batch=16, epochs=3)
     result = train(options, labelled_folder(photos))
     # The machine is shared: within a factor of four.
-    assert 0.25 < images_per_second(options, 3, World()) / result.images_per_second < 4.0
+    rates = images_per_second(options, 3, World())
+    assert len(rates) == 3
+    assert 0.25 < rates[0] / result.images_per_second < 4.0
+
+
+def test_the_estimate_knows_that_epochs_differ(monkeypatch):
+    """Seven blocks, then four, then none frozen; the last epoch rounds."""
+    given = iter([1.0, 2.0, 4.0, 8.0])
+    monkeypatch.setattr(dry_run, "_seconds_per_step", lambda *_: next(given))
+    options = Options(size=32, stem_stride=1, width=0.25, batch=16, epochs=6, freeze=7, unfreeze=2, qat_epochs=1)
+    assert images_per_second(options, 3, World()) == [16.0, 8.0, 4.0, 4.0, 4.0, 2.0]
 
 
 def test_names_are_made_a_fixed_number_of_times_however_many_copies_there_are():
