@@ -116,10 +116,10 @@ def _own_git_state() -> dict[str, Any] | None:
     """Edgekit's; None where it is installed, and be it inside of somebody else's repository."""
     here = Path(__file__)
     try:
-        _git(here.parent, "ls-files", "--error-unmatch", here.name)
+        is_tracked = bool(_git(here.parent, "ls-files", here.name))
     except (OSError, subprocess.SubprocessError):
         return None
-    return git_state(here.parent)
+    return git_state(here.parent) if is_tracked else None
 
 
 def _git(folder: Path | None, *words: str) -> str:

@@ -228,16 +228,11 @@ def test_a_mistake_is_one_line_of_each_process(folder, tmp_path):
     assert err.count("Error: --width must be in (0, 4], got 9.0.") == 2
 
 
-@pytest.mark.parametrize("what", ["a class number", "an image"])
-def test_machines_with_other_images_are_refused(folder, tmp_path, what):
-    """Their copies of the folder differ by one file."""
+def test_machines_with_other_images_are_refused(folder, tmp_path):
+    """One has a picture in another class: as many images, and not the same."""
     other, script = tmp_path / "other", tmp_path / "differ.py"
     shutil.copytree(folder, other)
-    first = sorted((other / "train" / "blobs").iterdir())[0]
-    if what == "an image":
-        first.unlink()
-    else:
-        first.rename(other / "train" / "stripes" / "moved.png")
+    sorted((other / "train" / "blobs").iterdir())[0].rename(other / "train" / "stripes" / "moved.png")
     script.write_text(f"""
 from pathlib import Path
 from edgekit.errors import InputError
@@ -256,11 +251,10 @@ with join("cpu") as world:
 """)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
     subprocess.run(torchrun, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=240, capture_output=True)
-    count = 143 if what == "an image" else 144
     for rank in range(2):
         said = (tmp_path / f"rank{rank}").read_text()
         assert "All processes must have the same images, got 144 images of 3 classes (" in said
-        assert f"; {count} images of 3 classes (" in said
+        assert "; 144 images of 3 classes (" in said
         assert said.endswith("to validate. Copy the folder anew to each machine, or share it.")
 
 
@@ -274,14 +268,14 @@ from pathlib import Path
 from edgekit.errors import MissingError
 from edgekit.train import world as worlds
 
-worlds.SILENCE = timedelta(seconds=3)
+worlds.SILENCE = timedelta(seconds=2)
 try:
     with worlds.join("cpu") as world:
         with world.one_after_another():
-            time.sleep(0 if world.rank else 6)
+            time.sleep(0 if world.rank else 4)
         assert world.gather(["here"]) == ("here",)
         if world.rank:
-            time.sleep(12)
+            time.sleep(6)
             os._exit(0)
         begun = time.monotonic()
         world.any(False)
@@ -292,4 +286,4 @@ except MissingError as error:
     subprocess.run(torchrun, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=240, capture_output=True)
     seconds, _, said = (tmp_path / "said").read_text().partition(" ")
     assert "All processes of the run must stay alive" in said
-    assert 2.0 < float(seconds) < 10.0
+    assert 1.0 < float(seconds) < 6.0
