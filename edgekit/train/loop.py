@@ -98,8 +98,8 @@ def train(
 
     Raises:
         InputError: `out` cannot be written, no ImageNet weights for this architecture, nothing to resume, another
-            run than this one or an unfinished one in the way, unusable images, too little memory, or a loss that is
-            no longer finite.
+            run than this one or an unfinished one in the way, unusable images, others than another process has, too
+            little memory, or a loss that is no longer finite.
         MissingError: The ImageNet weights cannot be had.
     """
     world = world or World()
