@@ -68,7 +68,8 @@ class MobileNetV1(nn.Module):
             groups = values.shape[1] if weight.shape[1] == 1 else 1
             values = functional.conv2d(values, weight, bias, stride, groups=groups)
             if not is_last:
-                values = functional.relu6(values)
+                # What ReLU6 modules are exported as; quantizers of programs do not know relu6 as an operator.
+                values = functional.hardtanh(values, 0.0, 6.0)
         return values.flatten(1)
 
 

@@ -33,13 +33,16 @@ hash. *QDQ*: pairs of quantize and dequantize in an ONNX file; *PT2E*: PyTorch's
 """
 SUMMARY = f"""## In short
 
-Edgekit's default recipe (where it says so, another one), and the best of the others, whoever it is; in brackets the
-95 % interval of its lead over edgekit in points, or of the ratio of its time to edgekit's. *Equal*: no further apart
-than {POINTS:g} points of same top-1, 0.1 dB, 1 % of bytes and instructions, 2 % of the time of an image, 5 % of that of
-a conversion or a camera loop. *Undecided*: further apart, but by chance, for all that so many images or rounds can
-tell. (With fewer than six rounds, as of conversions, the interval is the range of the rounds.) Times are compared
+Edgekit's default recipe (where it says so, another one), and the best of the others, whoever it is; in brackets the 95
+% interval of its lead over edgekit in points, or of the ratio of its time to edgekit's. *Equal*: no further apart, by
+the whole interval, than {POINTS:g} points of same top-1, 0.1 dB, 1 % of bytes and instructions, 2 % of the time of an
+image, 5 % of that of a conversion or a camera loop, and of memory. *First*, *behind*: further apart than that, and not
+by chance. *Undecided*: neither can be told from so many images or rounds. (With fewer than six rounds, as of
+conversions and of the network slower than the camera, the interval is the range of the rounds.) Times are compared
 round by round: where a machine has two speeds, two medians need not have that ratio. Edgekit's two recipes are two
-things: `int8-minmax` is the quick one, and agrees with the float network about as often as other min/max routes.
+things: `int8-minmax` is the quick one, and agrees with the float network about as often as other min/max routes. The
+*drop* of top-1 is in the tables below and not here: most routes' intervals overlap, and the lowest is not always
+edgekit's. Whoever failed (the rows say so) is not among the others.
 """
 CONVERSION = f"""## Conversion to int8
 
@@ -63,8 +66,9 @@ INFERENCE = f"""## One image on a PC
 Everyone in turns, in one run, by chance in another order in each round, {PAUSE:g} s apart; the median of the rounds'
 medians, and that of the ratios to edgekit's file in the same rounds with its 95 % interval. The input is in the file's
 own form already; copying it in and the answer out counts. The float files answer as the float network does, or are left
-out. With two threads on two cores, all else that the machine does shows, and small networks have two speeds, of which
-either may come in any turn (raw numbers): a ratio whose interval is wide says little.
+out. With two threads on two cores, all else that the machine does shows, and some networks have two speeds, of which
+either may come in any turn (raw numbers): a ratio whose interval is wide says little. PyTorch is compiled with its
+defaults, and its weights frozen.
 """
 PI = """## Instructions on a Raspberry Pi's cores
 
@@ -77,13 +81,15 @@ run: {wheels}. Not counted, since the network has the same operators with other 
 CAMERA = """## Camera loops
 
 The same network camera (MJPEG, 640×480, 30 fps) with numbers painted into its frames, one core for each loop; medians
-of rounds in turns. *CPU* is that of the loop's process, decoding included; *without the network*: less the network's
-own in a loop of its own, where that can be run (a difference; OpenCV's is another network). *Age*: from the camera's
-sending a frame to the answer. The samples were rewritten without their windows, and on this camera instead of a USB one
+of rounds in turns. MobileNetV2 1.0 with random weights at 224 pixels; at 1280, where it is slower than the camera.
+*CPU* is that of the loop's process, decoding included; *without the network*: less the network's own in a loop of its
+own, where that can be run (a difference; OpenCV's is another network). *Age*: from the camera's sending a frame to the
+answer. The samples were rewritten without their windows, and on this camera instead of a USB one
 (`benchmarks/side_by_side/peers/loops/`); of TensorFlow's example, what its Task Library does in C++ is done with OpenCV
-and numpy, since the library ended at Python 3.11. OpenCV's sample takes a float network. All but edgekit read through
-OpenCV's own HTTP client (FFmpeg). A loop that reads frames in order answers for older and older ones where the network
-is slower than the camera.
+and numpy, since the library ended at Python 3.11; that and the plain script run in edgekit's environment. OpenCV's
+sample takes a float network. All but edgekit read through OpenCV's own HTTP client (FFmpeg). A loop that reads frames
+in order answers for older and older ones where the network is slower than the camera; how old, what lies between
+decides: a USB camera's driver has few buffers.
 """
 
 

@@ -35,6 +35,10 @@ WOULD_TAKE: dict[Kind, str] = {
     Kind.FRAME: (
         "as for the network alone, of which edgekit's smaller part of a frame (preparation and classes) makes up some."
     ),
+    Kind.MEMORY: (
+        "edgekit has PyTorch's exporter and TensorFlow load at the same time, each in a process of its own. One after "
+        "the other would take less memory, and more seconds."
+    ),
     Kind.BESIDE: (
         "OpenCV's sample reads, decodes and prepares a frame in C++, in one thread and in order. About half of what "
         "edgekit takes (by hand) is reading and decoding, in a thread of its own that keeps only the newest frame; the "

@@ -28,6 +28,7 @@ class Kind(StrEnum):
     SQNR = "SQNR of the logits"
     SIZE = "size"
     SECONDS = "PyTorch to int8 .tflite"
+    MEMORY = "peak memory of that"
     IMAGE = "one image"
     NETWORK = "instructions of the network"
     FRAME = "instructions of a frame"
@@ -42,7 +43,7 @@ class Place(StrEnum):
 
     FIRST = "first"
     EQUAL = "equal"
-    # It is further apart than what counts as equal, but by chance, for all that can be told.
+    # Neither: its interval reaches beyond what counts as equal, and it is not apart beyond that and beyond chance.
     UNDECIDED = "undecided"
     BEHIND = "behind"
 
@@ -89,9 +90,10 @@ def place(ahead: float, room: float, within: tuple[float, float] | None = None) 
         room: So far apart still counts as equal.
         within: The 95 % interval of `ahead`; None: it is exact.
     """
-    if abs(ahead) <= room:
+    low, high = within or (ahead, ahead)
+    if -room <= low and high <= room:
         return Place.EQUAL
-    if within and within[0] <= 0.0 <= within[1]:
+    if abs(ahead) <= room or low <= 0.0 <= high:
         return Place.UNDECIDED
     return Place.FIRST if ahead > 0 else Place.BEHIND
 
@@ -153,6 +155,9 @@ def _conversion(title: str, rows: dict[str, Any]) -> list[Standing]:
     for route in (route for route in OUR_ROUTES if route in seconds):
         on = f"{route}: {title}"
         lines += _in_turns(Kind.SECONDS, on, seconds[route], _others(seconds), "{:.0f} s".format, TIMED)
+        peaks = {other: rows[other]["peak_mb"] for other in _others(seconds)}
+        mine, text = rows[route]["peak_mb"], "{:,.0f} MB".format
+        lines += standing(Kind.MEMORY, on, mine, peaks, text, room=TIMED * mine)
     return lines
 
 

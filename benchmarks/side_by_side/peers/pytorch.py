@@ -70,11 +70,15 @@ def opened(work: Work, model: Path, variant: str, threads: int) -> Opened:
         config.freezing = True
         network = torch.compile(network)
 
-    def run(image: np.ndarray) -> np.ndarray:
+    def run(image: torch.Tensor) -> torch.Tensor:
         with torch.inference_mode():
-            return network(torch.from_numpy(image).contiguous(memory_format=torch.channels_last)).numpy()
+            return network(image)
 
-    return Opened("nchw", run)
+    return Opened("nchw", run, _coded, torch.Tensor.numpy)
+
+
+def _coded(image: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(image).contiguous(memory_format=torch.channels_last)
 
 
 if __name__ == "__main__":
