@@ -126,14 +126,9 @@ class Options:
         """The network's input: square, mean = std = 0.5, so that the int8 input will be pixel - 128 exactly."""
         return InputSpec(height=self.size, width=self.size)
 
-    @property
-    def float_epochs(self) -> int:
-        """Epochs before those that know of int8."""
-        return self.epochs - self.qat_epochs
-
     def is_aware(self, epoch: int) -> bool:
         """Whether int8's rounding is on in an epoch, counted from 0."""
-        return epoch >= self.float_epochs
+        return epoch >= self.epochs - self.qat_epochs
 
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():

@@ -70,7 +70,8 @@ def prepare(
             train_set, val_set = open_shards(data_dir, first.spec)
         else:
             train_set, val_set = open_folder(data_dir, val_fraction, given["seed"])
-            _tell_others(data_dir)
+            if world.is_first:
+                _tell_others(data_dir)
     options = for_folder(len(train_set.names), recipe, **given)
     _announce(options, recipe or recipe_for(**given), train_set, val_set, world)
     return options, train_set, val_set

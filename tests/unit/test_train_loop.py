@@ -313,7 +313,8 @@ def test_options_follow_the_weights_and_the_number_of_images():
     assert for_folder(200, weights="imagenet", epochs=3).epochs == 3
     # 60 images are two steps of 30 each.
     assert for_folder(60, weights="none", batch=32).epochs == MOST_EPOCHS
-    assert for_folder(225, weights="imagenet", qat_epochs=12).float_epochs == 58 - 12
+    aware = for_folder(225, weights="imagenet", qat_epochs=12)
+    assert [epoch for epoch in range(aware.epochs) if aware.is_aware(epoch)] == list(range(58 - 12, 58))
     with pytest.raises(InputError, match="fewer than all 58 epochs"):
         for_folder(225, weights="imagenet", qat_epochs=58)
 

@@ -38,6 +38,13 @@ def start(folder, out, *more, processes=2):
     return subprocess.Popen(command, **pipes, text=True, env=environment, start_new_session=True)
 
 
+def run_script(script, *words, processes=2):
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [*torchrun, *map(str, (script, *words))]
+    subprocess.run(command, check=True, env=environment, timeout=240, capture_output=True)
+
+
 def finish(process, code=0):
     out, err = process.communicate(timeout=240)
     assert process.returncode == code, err
@@ -127,10 +134,8 @@ def test_the_classifier_learns_as_in_one_process_from_the_same_images_once_each(
     weights, script = tmp_path / "weights.pt", tmp_path / "shared.py"
     finish(start(folder, weights, "--epochs", "3", processes=1))
     script.write_text(SHARED)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     for processes in (1, 2):
-        words = [*torchrun, f"--nproc-per-node={processes}", str(script), str(folder), str(weights), str(tmp_path)]
-        subprocess.run(words, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=240, capture_output=True)
+        run_script(script, folder, weights, tmp_path, processes=processes)
     found = {name: torch.load(tmp_path / name, weights_only=True) for name in ("1-0", "2-0", "2-1")}
     (whole, alone, expected), (first, shared, figures), (second, _, _) = found.values()
     # Each step's images are the same ones; each process has half of them.
@@ -162,8 +167,7 @@ with join("cpu") as world:
     digest = hashlib.sha256(b"".join(value.numpy().tobytes() for value in state.values())).hexdigest()
     Path({str(tmp_path)!r}, f"rank{{world.rank}}").write_text(digest)
 """)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
-    subprocess.run(torchrun, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=240, capture_output=True)
+    run_script(script)
     assert (tmp_path / "rank0").read_text() == (tmp_path / "rank1").read_text()
 
 
@@ -249,8 +253,7 @@ with join("cpu") as world:
     except InputError as error:
         Path({str(tmp_path)!r}, f"rank{{world.rank}}").write_text(str(error))
 """)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
-    subprocess.run(torchrun, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=240, capture_output=True)
+    run_script(script)
     for rank in range(2):
         said = (tmp_path / f"rank{rank}").read_text()
         assert "All processes must have the same images, got 144 images of 3 classes (" in said
@@ -282,8 +285,7 @@ try:
 except MissingError as error:
     Path({str(tmp_path)!r}, "said").write_text(f"{{time.monotonic() - begun}} {{error}}")
 """)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
-    subprocess.run(torchrun, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=240, capture_output=True)
+    run_script(script)
     seconds, _, said = (tmp_path / "said").read_text().partition(" ")
     assert "All processes of the run must stay alive" in said
     assert 1.0 < float(seconds) < 6.0
