@@ -52,7 +52,7 @@ def dry_run(
         console.print(f"  and {len(pairs) - LISTED} more")
     images = sum(surveys[0].counts.values())
     options = replace(options, batch=max(2, even_batch(images, options.batch, world.size)))
-    with enough_memory(options.batch, world.size):
+    with enough_memory(options.batch, world):
         rates = images_per_second(options, len(train_set.labels), world)
     seconds = sum(images / rate for rate in rates)
     rate = options.epochs * images / seconds

@@ -84,7 +84,7 @@ def curve(options: Options, feed: Feed, world: World) -> tuple[list[float], list
         rate = LOWEST * (HIGHEST / LOWEST) ** (step / (STEPS - 1))
         for group in run.optimizer.param_groups:
             group["lr"] = rate * group["peak"] / options.lr
-        with enough_memory(run.batch, world.size):
+        with enough_memory(run.batch, world):
             loss, _ = one_step(run, pixels, targets, 0, step)
         value = world.total(loss.double()).item() / world.size
         mean = SMOOTH * mean + (1.0 - SMOOTH) * value

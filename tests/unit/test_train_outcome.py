@@ -23,7 +23,6 @@ from edgekit.train.feed import PixelFeed, ahead
 from edgekit.train.find_rate import find_rate
 from edgekit.train.log import Log
 from edgekit.train.loop import train
-from edgekit.train.memory import enough_memory
 from edgekit.train.options import Options
 from edgekit.train.resume import Partial, best_path, last_path
 from edgekit.train.run import start
@@ -215,20 +214,6 @@ def test_rounding_to_int8_is_of_float32_in_lower_precision_too(images, monkeypat
     result = train(replace(TINY, arch=arch, epochs=2, qat_epochs=1, amp="bf16"), images)
     assert rounded == {(torch.float32, False)}
     assert len(result.epochs) == 2
-
-
-def test_too_little_memory_names_a_batch(images, monkeypatch):
-    """A real allocation that no machine has room for."""
-    monkeypatch.setattr(loop, "one_step", lambda *_: torch.empty(2**62, dtype=torch.uint8))
-    said = r"A step with 30 images must fit into memory, got: [a-z' :]+ \d+ bytes\. Use --batch 15, or"
-    with pytest.raises(InputError, match=said):
-        train(TINY, images)
-
-
-@pytest.mark.parametrize(("processes", "said"), [(1, "--batch 8,"), (4, "--batch 8,"), (8, "smaller network,")])
-def test_the_batch_that_is_proposed_counts_all_processes(processes, said):
-    with pytest.raises(InputError, match=said), enough_memory(16, processes):
-        raise MemoryError
 
 
 def test_too_small_a_batch_for_its_processes_is_refused(images):
