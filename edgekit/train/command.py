@@ -48,12 +48,21 @@ def _number(name: str, text: str, kind: type = float) -> Callable[[_F], _F]:
 @click.option("--optimizer", help="adamw or sgd.  [default: the recipe's, as for all below]")
 @_number("--lr", "Peak learning rate of the backbone.")
 @_number("--head-lr", "Peak learning rate of the classifier.")
+@_number("--warmup", "Share of all steps in which the rates rise; they fall to zero along a cosine then.")
 @_number("--weight-decay", "Of convolutions and the classifier; normalizations and biases have none.")
 @_number("--smoothing", "Label smoothing.")
 @_number("--dropout", "Before the classifier.")
+@click.option(
+    "--flip/--no-flip", default=None, help="Mirror half of the images left to right; not for letters or arrows."
+)
+@_number("--zoom", "How much smaller a part of the image may be looked at, as a share of its side.")
+@_number("--stretch", "How far its aspect ratio may change: 0.2 is up to 1.2, or down to 1 / 1.2.")
+@_number("--shift", "How far that part may reach beyond the border, as a share of the side.")
+@_number("--cutout", "Side of a grey square over half of the images, as a share of theirs.")
 @_number("--mixup", "Alpha of mixup, 0 for none.")
 @_number("--cutmix", "Alpha of cutmix, 0 for none.")
 @_number("--randaugment", "Random operations per batch (kornia), 0 for none.", int)
+@_number("--magnitude", "Their strength, 1 to 29.", int)
 @_number("--ema", "Decay of averaged weights, which are kept then, such as 0.999; 0 for none.")
 @_number(
     "--freeze", "First blocks that keep their weights.  [default: the recipe's; 0 if --weights do not fill them]", int

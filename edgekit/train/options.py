@@ -44,6 +44,10 @@ _RANGES: dict[str, _Range] = {
     "qat_epochs": _NOT_NEGATIVE,
 }
 _VARIATIONS: dict[str, _Range] = {
+    "zoom": _SHARE,
+    "stretch": _NOT_NEGATIVE,
+    "shift": _SHARE,
+    "cutout": (lambda value: 0 <= value <= 1, "in [0, 1]"),
     # What kornia takes.
     "randaugment": (lambda value: 0 <= value <= 15, "in [0, 15]"),
     "magnitude": (lambda value: 1 <= value <= 29, "in [1, 29]"),

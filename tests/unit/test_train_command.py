@@ -14,8 +14,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 from support.photos import CLASSES, write_folder
+from support.training import SMALL, names, refused, train
 
-from edgekit.cli import run
 from edgekit.train import checkpoint as checkpoints
 from edgekit.train import record as records
 from edgekit.train.command import _summary
@@ -24,29 +24,6 @@ from edgekit.train.evaluate import ClassScore, predict
 from edgekit.train.loop import Result
 from edgekit.train.prepare import first_of
 from edgekit.train.resume import Epoch
-
-SMALL = ["--weights", "none", "--width", "0.25", "--size", "32", "--stem-stride", "1", "--batch", "24"]
-
-
-def train(*arguments):
-    return run(["train", *map(str, arguments)])
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
-
-
-def refused(capsys, *arguments):
-    """The one line that a mistake costs; nothing may have been said on stdout."""
-    code = train(*arguments)
-    captured = capsys.readouterr()
-    assert code == 2, captured.err
-    assert captured.out == ""
-    lines = captured.err.strip().splitlines()
-    errors = [line for line in lines if line.startswith("Error:")]
-    assert len(errors) == 1
-    assert lines[-1] == errors[0]
-    return errors[0]
 
 
 def test_a_folder_of_photos_becomes_a_checkpoint(photos, tmp_path, capsys):
@@ -191,30 +168,6 @@ def test_nothing_readable_is_an_error(tmp_path, capsys, kinds):
             path.write_bytes(b"")
     assert "readable" in refused(capsys, folder, "--out", tmp_path / "m.pt", *SMALL)
     assert names(tmp_path) == ["photos"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (["--size", "100"], "--size must be a multiple of 32, got 100. Use 96."),
-        (["--size", "16"], "--size must be a multiple of 32, got 16. Use 32."),
-        (["--arch", "resnet"], "--arch must be one of"),
-        (["--width", "0"], "--width must be in"),
-        (["--epochs", "0"], "--epochs must be"),
-        (["--lr", "-1"], "--lr must be positive"),
-        (["--val-fraction", "1.5"], "--val-fraction must be between 0 and 1"),
-        (["--weights", "imagenet", "--width", "0.5"], "mobilenet_v2 at width 1.0, got mobilenet_v2 at 0.5"),
-        (["--resume"], "--resume must find"),
-        (["--recipe", "distill"], "--recipe distill must have a teacher to learn from, got none. Give --teacher"),
-        (["--temperature", "2"], "--temperature must have a teacher"),
-        (["--distill", "0.5"], "--distill must have a teacher"),
-        (["--randaugment", "16"], "--randaugment must be in [0, 15]"),
-        (["--lr", "1e30", "--head-lr", "1e30", "--epochs", "2"], "The loss must stay finite"),
-    ],
-)
-def test_options_that_cannot_work(photos, tmp_path, capsys, arguments, expected):
-    assert expected in refused(capsys, photos, "--out", tmp_path / "m.pt", *SMALL, *arguments)
-    assert names(tmp_path) == []
 
 
 def test_an_output_that_cannot_be_written_is_refused_before_the_images_are_read(photos, tmp_path, capsys):

@@ -1,0 +1,30 @@
+"""`edgekit train` for tests, on a network that takes a second."""
+
+from __future__ import annotations
+
+from edgekit.cli import run
+
+SMALL = ["--weights", "none", "--width", "0.25", "--size", "32", "--stem-stride", "1", "--batch", "24"]
+
+
+def train(*arguments) -> int:
+    """`edgekit train`, in this process: its exit code."""
+    return run(["train", *map(str, arguments)])
+
+
+def names(folder) -> list[str]:
+    """Of the files in it."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+def refused(capsys, *arguments) -> str:
+    """The one line that a mistake costs; nothing may have been said on stdout."""
+    code = train(*arguments)
+    captured = capsys.readouterr()
+    assert code == 2, captured.err
+    assert captured.out == ""
+    lines = captured.err.strip().splitlines()
+    errors = [line for line in lines if line.startswith("Error:")]
+    assert len(errors) == 1
+    assert lines[-1] == errors[0]
+    return errors[0]
