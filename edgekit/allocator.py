@@ -12,7 +12,7 @@ import sys
 
 # <malloc.h>
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
-LARGEST, PAD = 2**31 - 1, 256 * 2**20
+LARGEST, PAD = 2**31 - 1, 64 * 2**20
 
 
 @functools.cache

@@ -23,7 +23,8 @@ class Augmentation:
     Attributes:
         flip: Mirror left to right with probability 1/2.
         zoom: The side of the box that is looked at, as a share of the image: uniform in [1 - zoom, 1].
-        stretch: Aspect ratio of that box: log-uniform in [1 / (1 + stretch), 1 + stretch].
+        stretch: Aspect ratio of that box: log-uniform in [1 / (1 + stretch), 1 + stretch], then cut to what the image
+            holds: by itself, without `zoom`, it reaches the square root of that.
         shift: How far beyond the border the box may reach, as a share of the side; the rest is mirrored image. Where
             nothing else changes the pixels' places, by whole ones, which leaves the images as sharp as they are.
         cutout: Side of a grey square at a random place, as a share of the image; applied to half of the images.
@@ -43,6 +44,11 @@ class Augmentation:
     magnitude: int = 10
     mixup: float = 0.0
     cutmix: float = 0.0
+
+    @property
+    def resizes(self) -> bool:
+        """Whether a part of the image is enlarged; else its pixels may stay as they are."""
+        return bool(self.zoom or self.stretch)
 
 
 NONE = Augmentation(flip=False, zoom=0.0)
@@ -64,7 +70,7 @@ def augment(pixels: Tensor, size: tuple[int, int], how: Augmentation, generator:
     count = len(pixels)
     images = pixels.permute(0, 3, 1, 2).float()
     scales, offsets = _boxes(count, how, generator)
-    if not (how.zoom or how.stretch) and images.shape[2:] == size:
+    if not how.resizes and images.shape[2:] == size:
         half = torch.tensor(size[::-1]) / 2.0
         offsets = (offsets * half).round() / half
     grid = _grid(scales.to(images.device), offsets.to(images.device), size)

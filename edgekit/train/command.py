@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -79,8 +80,10 @@ def _number(name: str, text: str, kind: type = float) -> Callable[[_F], _F]:
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, or auto.")
 @click.option("--amp", help="off, bf16, fp16, or auto: bf16 on a GPU that has it.  [default: auto]")
 @click.option("--compile", is_flag=True, default=None, help="Let torch.compile make kernels; needs a C++ compiler.")
-@click.option("--threads", type=click.IntRange(1, 256), help="[default: all cores]")
-@click.option("--tensorboard", type=click.Path(path_type=Path), help="Folder for TensorBoard's event files.")
+@click.option("--threads", type=click.IntRange(1, 256), help="Per process.  [default: the cores, shared by processes]")
+@click.option(
+    "--tensorboard", type=click.Path(path_type=Path, file_okay=False), help="Folder for TensorBoard's event files."
+)
 @click.option("--find-lr", is_flag=True, help="Try rates on up to 100 steps and propose one; train nothing.")
 @click.option("--dry-run", is_flag=True, help="Check the images and estimate the time; train nothing.")
 @click.option("--allow-leakage", is_flag=True, help="Train although validation has images of training.")
@@ -120,6 +123,7 @@ def command(
     """
     import torch
 
+    from edgekit.runtime import available_cores
     from edgekit.train.data import has_validation
     from edgekit.train.prepare import is_cifar10, prepare
     from edgekit.train.shards import ShardSet
@@ -130,10 +134,13 @@ def command(
         _check_target(out)
     elif not (dry_run or find_lr):
         raise click.UsageError("Missing option '--out'.")
-    if threads:
-        torch.set_num_threads(threads)
     given = {name: value for name, value in chosen.items() if value is not None}
     with join(device) as world:
+        # For several processes torchrun sets one thread each where nothing was set.
+        if threads is None and world.size > 1 and os.environ.get("OMP_NUM_THREADS", "1") == "1":
+            threads = max(1, available_cores() // world.local_size)
+        if threads:
+            torch.set_num_threads(threads)
         options, train_set, val_set = prepare(data_dir, recipe, val_fraction, given, world)
         if not isinstance(train_set, ShardSet) and not isinstance(val_set, ShardSet):
             # A split keeps copies on one side.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from edgekit.errors import InputError
 from edgekit.images import ArraySet, FileSet, ImageSet, Prepared, labelled_folder
 from edgekit.progress import progress_bar
 from edgekit.train import pixel_cache
+from edgekit.train.augment import Augmentation
 from edgekit.train.survey import first_copies
 from edgekit.train.world import World
 
@@ -70,10 +72,22 @@ class PixelSet:
         return f"{len(self):,} images of {len(self.labels)} classes ({digest.hexdigest()[:8]})"
 
 
-def for_training(images: ImageSet, spec: InputSpec, progress: bool = True) -> PixelSet:
-    """Images with room to zoom: a little larger than the input, or as small as they are.
+def with_room(spec: InputSpec, how: Augmentation) -> InputSpec:
+    """The size that images to train on are kept at: larger than the input where only a part of them may be shown."""
+    side = round(spec.height * ROOM) if how.resizes else spec.height
+    return replace(spec, height=side, width=side)
+
+
+def for_training(images: ImageSet, spec: InputSpec, how: Augmentation, progress: bool = True) -> PixelSet:
+    """Images with room to zoom, or as small as they are.
 
     Small images of one size (CIFAR-10) are kept unchanged; augmentation enlarges them in its one resampling.
+
+    Args:
+        images: The set.
+        spec: The network's input.
+        how: What will be done to them.
+        progress: Show a bar.
 
     Raises:
         InputError: No image can be read, a class has none left, or they do not fit into memory or onto the disk.
@@ -82,8 +96,7 @@ def for_training(images: ImageSet, spec: InputSpec, progress: bool = True) -> Pi
         height, width = images.pixels.shape[1:3]
         if height == width <= spec.height:
             return PixelSet(torch.from_numpy(np.array(images.pixels)), _targets(images.targets), images.labels)
-    side = round(spec.height * ROOM)
-    return for_evaluation(images, replace(spec, height=side, width=side), progress)
+    return for_evaluation(images, with_room(spec, how), progress)
 
 
 def for_evaluation(images: ImageSet, spec: InputSpec, progress: bool = True) -> PixelSet:
@@ -94,7 +107,11 @@ def for_evaluation(images: ImageSet, spec: InputSpec, progress: bool = True) -> 
     """
     if isinstance(images, FileSet):
         found = pixel_cache.prepare(images, spec, progress)
-        return _whole(images, torch.from_numpy(found.pixels), found.kept, found.skipped)
+        with warnings.catch_warnings():
+            # Nobody writes to these.
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
+            pixels_read = torch.from_numpy(found.pixels)
+        return _whole(images, pixels_read, found.kept, found.skipped)
     count = len(images.names)
     check_memory(count * spec.height * spec.width * 3)
     pixels = np.empty((count, spec.height, spec.width, 3), np.uint8)

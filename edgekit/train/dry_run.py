@@ -11,9 +11,10 @@ from rich.table import Table
 from torch import Tensor
 
 from edgekit.allocator import keep_memory
+from edgekit.errors import InputError
 from edgekit.images import ImageSet
 from edgekit.progress import console
-from edgekit.train.data import ROOM, PixelSet
+from edgekit.train.data import PixelSet, with_room
 from edgekit.train.feed import PixelFeed, even_batch
 from edgekit.train.memory import enough_memory
 from edgekit.train.options import Options
@@ -51,6 +52,8 @@ def dry_run(
     if len(pairs) > LISTED:
         console.print(f"  and {len(pairs) - LISTED} more")
     images = sum(surveys[0].counts.values())
+    if not images:
+        raise InputError("At least one image to train on must be readable, got none.", "See the lines above.")
     options = replace(options, batch=max(2, even_batch(images, options.batch, world.size)))
     with enough_memory(options.batch, world):
         rates = images_per_second(options, len(train_set.labels), world)
@@ -70,7 +73,7 @@ def images_per_second(options: Options, classes: int, world: World) -> list[floa
     count = options.batch // world.size
     with torch.random.fork_rng(devices=[]):
         generator = torch.Generator().manual_seed(0)
-        side = round(options.size * ROOM)
+        side = with_room(options.spec, options.augmentation).height
         pixels = torch.randint(0, 256, (options.batch, side, side, 3), dtype=torch.uint8, generator=generator)
         targets = torch.randint(0, classes, (options.batch,), generator=generator)
         noise = PixelSet(pixels, targets, tuple(map(str, range(classes))))

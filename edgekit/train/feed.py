@@ -31,7 +31,8 @@ Batch = tuple[Tensor, Tensor]
 
 def seed_of(*numbers: int) -> int:
     """One seed out of several numbers, in [0, 2^63): near ones give unlike seeds."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]) >> 1
+    # Their number as well: NumPy takes (0, 3) and (0, 3, 0, 0) for the same.
+    return int(np.random.SeedSequence((len(numbers), *numbers)).generate_state(1, np.uint64)[0]) >> 1
 
 
 def even_batch(images: int, batch: int, processes: int = 1) -> int:

@@ -51,7 +51,7 @@ def find_rate(options: Options, train_set: ImageSet | ShardSet, out: Path | None
     keep_memory()
     with world.one_after_another():
         feed = as_feed(train_set, options)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), enough_memory(options.batch, world):
         rates, losses = curve(replace(options, qat_epochs=0), feed, world)
     if not losses:
         raise InputError(
@@ -84,8 +84,7 @@ def curve(options: Options, feed: Feed, world: World) -> tuple[list[float], list
         rate = LOWEST * (HIGHEST / LOWEST) ** (step / (STEPS - 1))
         for group in run.optimizer.param_groups:
             group["lr"] = rate * group["peak"] / options.lr
-        with enough_memory(run.batch, world):
-            loss, _ = one_step(run, pixels, targets, 0, step)
+        loss, _ = one_step(run, pixels, targets, 0, step)
         value = world.total(loss.double()).item() / world.size
         mean = SMOOTH * mean + (1.0 - SMOOTH) * value
         smoothed = mean / (1.0 - SMOOTH ** (step + 1))

@@ -145,7 +145,7 @@ def as_feed(images: ImageSet | ShardSet, options: Options) -> Feed:
     """Where a set's batches come from."""
     if isinstance(images, ShardSet):
         return images
-    return PixelFeed(for_training(images, options.spec), options.balanced)
+    return PixelFeed(for_training(images, options.spec, options.augmentation), options.balanced)
 
 
 def as_judges(images: ImageSet | ShardSet, options: Options) -> PixelSet | ShardSet:
@@ -190,8 +190,13 @@ def _go_on(run: Run, before: resuming.Progress) -> None:
         run.average.load_state_dict(before.average)
     run.epochs.extend(before.epochs)
     run.partial = before.partial
-    steps = f" and {before.partial.steps} of {run.steps} steps" if before.partial else ""
-    console.print(f"Going on after epoch {len(run.epochs)} of {run.options.epochs}{steps}")
+    console.print(f"Going on after {_place(run)}")
+
+
+def _place(run: Run) -> str:
+    """Which epoch and step is over."""
+    steps = f" and {run.partial.steps} of {run.steps} steps" if run.partial else ""
+    return f"epoch {len(run.epochs)} of {run.options.epochs}{steps}"
 
 
 def _finish(out: Path, checkpoint: Checkpoint, epochs: list[Epoch]) -> None:
@@ -222,14 +227,13 @@ def _all_epochs(run: Run, out: Path | None, data: resuming.Data, log: Log) -> No
         last = last_path(out) if out else None
         if not (last and last.exists()):
             raise
-        another = f"{last.name} holds what was there after epoch {len(run.epochs)}: --weights {last} and another --out"
+        another = f"{last.name} holds what was there after {_place(run)}: --weights {last} and another --out"
         raise InputError(error.message, f"{error.remedy} {another} begin from it.") from error
     except KeyboardInterrupt:
         last = last_path(out) if out else None
         if last and last.exists():
-            steps = f" and {run.partial.steps} of {run.steps} steps" if run.partial else ""
             console.print(
-                f"Epoch {len(run.epochs)} of {total}{steps} is saved in {last}. Same command with --resume goes on.",
+                f"{_place(run).capitalize()} is saved in {last}. Same command with --resume goes on.",
                 soft_wrap=True,
             )
         raise
@@ -283,15 +287,19 @@ def _one_epoch(run: Run, bar: Progress, task: TaskID, stop: Stop) -> Epoch | Non
     rest = () if is_trained else run.train_set.epoch(seed_of(options.seed, index), run.batch, before.steps, world)
     for step, (pixels, targets) in enumerate(rest, before.steps):
         set_rates(run.optimizer, options.warmup, (index * run.steps + step) / (run.steps * options.epochs))
-        tally.add(*one_step(run, pixels, targets, index, step), len(targets))
+        tally.add(*one_step(run, pixels, targets, index, step), len(targets), run.optimizer.param_groups[0]["lr"])
         if (step + 1) % every and step + 1 < run.steps:
             continue
-        tally.look(options, index, run.optimizer.param_groups[0]["lr"])
+        strange = tally.look()
         bar.update(task, completed=index * run.steps * run.batch + tally.seen, **tally.texts())  # type: ignore[arg-type]
-        if world.any(stop.is_wanted()):
+        must_end, is_stopped = world.which(strange is not None, stop.is_wanted())
+        if must_end:
+            got = "none in another process" if strange is None else str(strange)
+            raise tally.not_finite("loss", got, options, index)
+        if is_stopped:
             break
     if not is_finite(run):
-        raise tally.not_finite("weights", "others", options, index, run.optimizer.param_groups[0]["lr"])
+        raise tally.not_finite("weights", "others", options, index)
     loss_sum, correct = world.total(tally.sums()).tolist()
     run.partial = Partial(tally.steps, tally.seen, int(correct), loss_sum, tally.seconds)
     validation = validate(run, stop.is_wanted) if tally.steps == run.steps else None

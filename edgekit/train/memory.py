@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -12,13 +13,27 @@ import torch
 from edgekit.errors import InputError
 from edgekit.train.world import World
 
-# Of what the system says it can give: its word is an estimate, and others need some.
-SHARE = 0.95
-# What PyTorch, C++ and oneDNN (which does not say why) say where an allocation failed.
-WORDS = ("allocate memory", "bad_alloc", "could not create a primitive")
+# Of what the system says it can give: that is an estimate, others need some, and the allocator has addresses to which
+# it has not written yet (`allocator.PAD`).
+SHARE, RESERVE = 0.95, 128 * 2**20
+# What PyTorch, C++ and oneDNN (which does not say why) say where an allocation failed. A primitive's descriptor is
+# another thing: that there is no such kernel.
+WORDS = re.compile("allocate memory|bad_alloc|could not create a (primitive(?! desc)|memory object)")
+# Of cgroups, v2 and v1: the prefix of our line in /proc/self/cgroup, where the groups are, and what their files are
+# called: the limit, what is used, and in memory.stat the files that were read, which count as used and are given up.
+CGROUPS = (
+    ("0::", "sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
+    (
+        r"\d+:[a-z_,]*\bmemory\b[a-z_,]*:",
+        "sys/fs/cgroup/memory",
+        "memory.limit_in_bytes",
+        "memory.usage_in_bytes",
+        "total_inactive_file",
+    ),
+)
 
 
-@contextmanager
+@contextlib.contextmanager
 def enough_memory(batch: int, world: World) -> Iterator[None]:
     """Turn PyTorch's words about memory into ours.
 
@@ -36,8 +51,7 @@ def enough_memory(batch: int, world: World) -> Iterator[None]:
         with _limited(world):
             yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        is_memory = isinstance(error, torch.OutOfMemoryError | MemoryError) or any(w in str(error) for w in WORDS)
-        if not is_memory:
+        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and not WORDS.search(str(error)):
             raise
         smaller = f"Use --batch {batch // 2}" if batch >= 4 * world.size else "Use a smaller network"
         raise InputError(
@@ -46,44 +60,69 @@ def enough_memory(batch: int, world: World) -> Iterator[None]:
         ) from error
 
 
-@contextmanager
+@contextlib.contextmanager
 def _limited(world: World) -> Iterator[None]:
     """On Linux's CPUs: no more data than there is memory. A GPU's driver reserves addresses that are no memory."""
-    if not sys.platform.startswith("linux") or world.device.type != "cpu":
+    available = available_memory() if sys.platform.startswith("linux") and world.device.type == "cpu" else None
+    if available is None:
         yield
         return
     import resource  # not on every system
 
-    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    most = _bytes(Path("/proc/self/status"), "VmData") + int(SHARE * available_memory() / world.local_size)
-    unlimited = resource.RLIM_INFINITY
-    most = min([most, *(limit for limit in (soft, hard) if limit != unlimited)])
+    before, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    more = min(SHARE * available, available - RESERVE) / world.local_size
+    limits = [_bytes(Path("/proc/self/status"), "VmData") + max(0, int(more)), before, hard]
+    most = min(limit for limit in limits if limit != resource.RLIM_INFINITY)
     resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
     try:
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+        resource.setrlimit(resource.RLIMIT_DATA, (before, hard))
 
 
-def available_memory(root: Path = Path("/")) -> int:
-    """Bytes that this process could take without swapping: of the machine and, in a container, of its cgroup (v2)."""
-    found = [_bytes(root / "proc/meminfo", "MemAvailable")]
-    top = root / "sys/fs/cgroup"
-    own = top / (root / "proc/self/cgroup").read_text().rpartition("0::/")[2].strip()
-    for group in (own, *own.parents):
-        limit = group / "memory.max"
-        if group.is_relative_to(top) and limit.exists() and limit.read_text().strip() != "max":
-            # Files that were read count as used, and are given up when memory is wanted.
-            stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-            used = int((group / "memory.current").read_text()) - int(stat["inactive_file"])
-            found.append(max(0, int(limit.read_text()) - used))
-    return min(found)
+def unlimit() -> None:
+    """In a process that was begun within `enough_memory` and does not compute steps."""
+    with contextlib.suppress(ImportError):
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
+
+
+def available_memory(root: Path = Path("/")) -> int | None:
+    """Bytes that this process could take without swapping: of the machine and of its cgroup, as containers have.
+
+    None where the system does not say.
+    """
+    with contextlib.suppress(OSError, LookupError, ValueError):
+        found = [_bytes(root / "proc/meminfo", "MemAvailable")]
+        with contextlib.suppress(OSError, LookupError, ValueError):
+            found += _of_cgroups(root)
+        return max(0, min(found))
+    return None
+
+
+def _of_cgroups(root: Path) -> Iterator[int]:
+    groups = (root / "proc/self/cgroup").read_text()
+    for prefix, folder, limit, used, cache in CGROUPS:
+        own = re.search(rf"^{prefix}/(.*)$", groups, re.MULTILINE)
+        if own is None:
+            continue
+        top = root / folder
+        # In a container the path may be the host's: then the top is the container's own.
+        for group in (top / own[1], *(top / own[1]).parents):
+            text = (group / limit).read_text().strip() if (group / limit).exists() else "max"
+            if group.is_relative_to(top) and text != "max":
+                stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+                yield int(text) - int((group / used).read_text()) + int(stat[cache])
 
 
 def _bytes(file: Path, name: str) -> int:
     """From a line `name: 123 kB`."""
-    line = next(line for line in file.read_text().splitlines() if line.startswith(f"{name}:"))
-    return 1024 * int(line.split()[1])
+    found = re.search(rf"^{name}:\s*(\d+) kB$", file.read_text(), re.MULTILINE)
+    if found is None:
+        raise LookupError(name)
+    return 1024 * int(found[1])
 
 
 def _in_short(error: BaseException) -> str:

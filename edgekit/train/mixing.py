@@ -23,12 +23,12 @@ def _kornia(count: int, magnitude: int) -> nn.Module:
 
 
 def random_operations(images: Tensor, count: int, magnitude: int) -> Tensor:
-    """Kornia's RandAugment, the same operations for all images of the batch, each with its own strength.
+    """Kornia's RandAugment: the same operations with the same strength for all images of the batch; directions differ.
 
     Args:
         images: (N, 3, H, W) float32 in [0, 255].
         count: Operations.
-        magnitude: 0 to 30.
+        magnitude: 1 to 29.
 
     Returns:
         As `images`.

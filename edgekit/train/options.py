@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any, NoReturn
 
 from edgekit.card import Architecture, InputSpec
@@ -66,6 +66,7 @@ class Options:
         size: Side of the square input in pixels, a multiple of 32.
         stem_stride: Stride of the first convolution; 1 for small inputs.
         weights: "imagenet", "none", or an edgekit checkpoint's path: what fits of it is taken, see `weights`.
+        weights_sha256: Of that file.
         epochs: Passes over the training set.
         batch: Images per step.
         optimizer: "adamw" or "sgd" (Nesterov, momentum 0.9).
@@ -96,6 +97,7 @@ class Options:
     size: int = 96
     stem_stride: int = 2
     weights: str = "none"
+    weights_sha256: str = ""
     epochs: int = 30
     batch: int = 32
     optimizer: str = "adamw"
@@ -151,10 +153,16 @@ class Options:
         if self.qat_epochs >= self.epochs:
             _refuse("qat_epochs", f"fewer than all {self.epochs} epochs", self.qat_epochs)
 
+    def flat(self) -> dict[str, Any]:
+        """All values by name, augmentation's among them."""
+        values = asdict(self)
+        augmentation: dict[str, Any] = values.pop("augmentation")
+        return values | augmentation
+
     def differences(self, other: Options) -> list[str]:
-        """One "name this → other" per field that differs."""
-        pairs = [(item.name, getattr(self, item.name), getattr(other, item.name)) for item in fields(self)]
-        return [f"{name} {mine!r} → {theirs!r}" for name, mine, theirs in pairs if mine != theirs]
+        """One "name this → other" per value that differs."""
+        mine, theirs = self.flat(), other.flat()
+        return [f"{name} {mine[name]!r} → {theirs[name]!r}" for name in mine if mine[name] != theirs[name]]
 
 
 def _refuse(name: str, words: str, value: object) -> NoReturn:

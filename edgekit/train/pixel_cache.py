@@ -44,7 +44,7 @@ class Pixels:
     """What a set of files holds.
 
     Attributes:
-        pixels: (N, H, W, 3) uint8 RGB, mapped; changes to it stay in memory.
+        pixels: (N, H, W, 3) uint8 RGB, mapped and read-only: Linux grants a writable mapping only what memory there is.
         kept: Indices of the N images in the set.
         skipped: One line per image that could not be read.
     """
@@ -70,7 +70,7 @@ def prepare(images: FileSet, spec: InputSpec, progress: bool = True) -> Pixels:
         _make(folder, images, spec, progress)
     os.utime(folder)
     what = json.loads((folder / "what.json").read_text(encoding="utf-8"))
-    pixels = np.load(folder / "pixels.npy", mmap_mode="c")[: len(what["kept"])]
+    pixels = np.load(folder / "pixels.npy", mmap_mode="r")[: len(what["kept"])]
     _forget_oldest(folder)
     return Pixels(pixels, np.asarray(what["kept"], np.int64), tuple(what["skipped"]))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,9 @@ NAMED, OTHERS = 10, 5
 # Options that say nothing without a teacher.
 TAUGHT = ("distill", "temperature")
 # Said of a run in its first line, or by others.
-SAID = frozenset({"arch", "width", "size", "weights", "epochs", "seed", "teacher_sha256", "augmentation"})
+SAID = frozenset({"arch", "width", "size", "weights", "epochs", "seed", "teacher_sha256", "weights_sha256"})
+# Words that --weights knows.
+NO_FILES = ("imagenet", "none")
 
 
 def prepare(
@@ -47,10 +48,12 @@ def prepare(
     if "weights" not in given and recipe in (None, "transfer", "distill"):
         given["weights"] = "imagenet" if is_available(given["arch"], given["width"]) else "none"
     for name in ("teacher", "weights"):
-        _check_is_file(name, given.get(name))
-    if "teacher" in given:
-        given["teacher_sha256"] = sha256(given["teacher"])
-    elif words := ["--recipe distill"] * (recipe == "distill") + [f"--{name}" for name in TAUGHT if name in given]:
+        value = given.get(name)
+        _check_is_file(name, value)
+        if value is not None and value not in NO_FILES:
+            given[f"{name}_sha256"] = sha256(value)
+    words = ["--recipe distill"] * (recipe == "distill") + [f"--{name}" for name in TAUGHT if name in given]
+    if words and "teacher" not in given:
         raise InputError(f"{words[0]} must have a teacher to learn from, got none.", "Give --teacher big.pt.")
     # Once before the folder is read, for its errors; once more with the number of images.
     first = for_folder(1, recipe, **given)
@@ -67,7 +70,7 @@ def prepare(
         if is_cifar10(data_dir):
             train_set, val_set = cifar10.load()
         elif has_shards(data_dir):
-            train_set, val_set = open_shards(data_dir, first.spec)
+            train_set, val_set = open_shards(data_dir, first.spec, first.augmentation)
         else:
             train_set, val_set = open_folder(data_dir, val_fraction, given["seed"])
             if world.is_first:
@@ -103,7 +106,7 @@ def _announce(options: Options, recipe: str, train_set: Images, val_set: Images,
 
 def changes(options: Options, base: Options) -> list[str]:
     """Such as "ema 0.999": all that differs from a recipe, but what is SAID anyway."""
-    ours, theirs = ({**asdict(each), **asdict(each.augmentation)} for each in (options, base))
+    ours, theirs = options.flat(), base.flat()
     names = [name for name in ours if name not in SAID and ours[name] != theirs[name]]
     return [f"{name.replace('_', '-')} {ours[name]}" for name in names]
 
@@ -120,6 +123,6 @@ def _fills(options: Options) -> bool:
 
 
 def _check_is_file(name: str, value: str | None) -> None:
-    if value is not None and not (name == "weights" and value in ("imagenet", "none")) and not Path(value).is_file():
+    if value is not None and not (name == "weights" and value in NO_FILES) and not Path(value).is_file():
         words = "imagenet, none or a checkpoint" if name == "weights" else "a checkpoint"
         raise InputError(f"--{name} must be {words}, got {value!r}, and there is no such file.")

@@ -43,6 +43,7 @@ class Run:
         options: What and how.
         world: The processes that share the work.
         network: What is trained, on the world's device, channels last.
+        step_network: The same as a step calls it: compiled, and its gradients shared among processes.
         optimizer: Of it.
         scaler: Of fp16's gradients; without effect otherwise.
         train_set: Images.
@@ -53,12 +54,12 @@ class Run:
         epochs: What each epoch gave.
         partial: Where the next epoch goes on, if it was begun.
         classes: Of the last validation.
-        step_network: `network` as a step calls it: compiled, and its gradients shared among processes.
     """
 
     options: Options
     world: World
     network: nn.Module
+    step_network: nn.Module
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     train_set: Feed
@@ -69,7 +70,6 @@ class Run:
     epochs: list[Epoch] = field(default_factory=list)
     partial: Partial | None = None
     classes: dict[str, ClassScore] = field(default_factory=dict)
-    step_network: nn.Module | None = None
 
     @property
     def batch(self) -> int:
@@ -117,13 +117,17 @@ def start(
     if options.compile and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
         raise MissingError("--compile must find a C++ compiler, got none.", "Install g++, or leave it out.")
     batch = min(options.batch, len(train_set))
-    if world.size > 1 and batch < 2 * world.size:
+    if batch < 2 * world.size:
+        words = f" for each of {world.size} processes" if world.size > 1 else ""
         raise InputError(
-            f"A step must have two images for each of {world.size} processes, got {batch}.",
-            "Use a larger --batch, more images or fewer processes.",
+            f"A step must have two images{words}, got {batch}.",
+            f"Use a larger --batch{',' if words else ' or'} more images{' or fewer processes' if words else ''}.",
         )
     torch.manual_seed(options.seed)
     network = create(options.arch, classes=len(train_set.labels), width=options.width, stem_stride=options.stem_stride)
+    if options.freeze > len(network.features):  # type: ignore[arg-type]
+        blocks = len(network.features)  # type: ignore[arg-type]
+        raise InputError(f"--freeze must be at most {blocks}, all blocks of {options.arch}, got {options.freeze}.")
     if not restored:
         load_weights(network, options, train_set, world)
     for module in network.modules():
@@ -139,7 +143,7 @@ def start(
     scaler = torch.amp.GradScaler(world.device.type, enabled=options.amp == "fp16")
     optimizer = make_optimizer(network, options)
     normalize = normalizer(options.spec, world.device)
-    return Run(options, world, network, optimizer, scaler, train_set, val_set, teacher, average, normalize)
+    return Run(options, world, network, network, optimizer, scaler, train_set, val_set, teacher, average, normalize)
 
 
 @torch.no_grad()
@@ -235,7 +239,6 @@ def one_step(run: Run, pixels: Tensor, targets: Tensor, epoch: int, step: int) -
     generator = torch.Generator().manual_seed(seed)
     views = augment(pixels, (options.size, options.size), options.augmentation, generator)
     views, wanted = mix(views, soft_targets(targets, len(run.train_set.labels)), options.augmentation, generator)
-    network = run.network if run.step_network is None else run.step_network
     is_first = options.weights == "none" and epoch == step == 0
     with (
         precision(options, run.world.device, epoch),
@@ -243,7 +246,7 @@ def one_step(run: Run, pixels: Tensor, targets: Tensor, epoch: int, step: int) -
     ):
         answers = run.teacher.answers(views) if run.teacher else None
         images = run.normalize(views).contiguous(memory_format=torch.channels_last)
-        logits = network(images).float()
+        logits = run.step_network(images).float()
     loss = loss_of(logits, wanted, None if answers is None else answers.float(), run.network, options)
     run.optimizer.zero_grad(set_to_none=True)
     torch.autograd.backward(run.scaler.scale(loss))

@@ -10,7 +10,7 @@ import itertools
 import os
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,10 @@ from torch.utils.data import DataLoader
 from edgekit.card import InputSpec
 from edgekit.errors import InputError
 from edgekit.progress import console, tracked
-from edgekit.train.data import ROOM, PixelSet, check_memory
+from edgekit.train.augment import Augmentation
+from edgekit.train.data import PixelSet, check_memory, with_room
 from edgekit.train.feed import ahead, moved, pinned
+from edgekit.train.memory import unlimit
 from edgekit.train.samples import Decoder, Fault, Part, look_into, samples_of
 from edgekit.train.stop import SIGNALS
 from edgekit.train.world import World
@@ -131,6 +133,7 @@ class ShardSet:
             batch_size=batch // world.size,
             num_workers=workers,
             collate_fn=Part.of,
+            worker_init_fn=_unlimited,
         )
         steps = self.steps(batch, world)
         batches = _whole_batches(self._readable(loader), batch // world.size, steps, done)
@@ -189,6 +192,11 @@ class ShardSet:
         return self.counts[rank::size]
 
 
+def _unlimited(_worker: int) -> None:
+    """The limit on memory is the training process's: here it would make images unreadable."""
+    unlimit()
+
+
 def _started(loader: Any) -> Iterator[Any]:
     """With workers that signals do not end: what is sent to a whole group, as by Ctrl-C, comes to them too.
 
@@ -227,12 +235,13 @@ def has_shards(folder: Path) -> bool:
     return any((folder / "train").glob("*.tar"))
 
 
-def open_shards(folder: Path, spec: InputSpec) -> tuple[ShardSet, ShardSet]:
+def open_shards(folder: Path, spec: InputSpec, how: Augmentation) -> tuple[ShardSet, ShardSet]:
     """The training and the validation set.
 
     Args:
         folder: Holds train/*.tar, val/*.tar and labels.txt.
-        spec: The network's input; images to train on are kept with room to zoom.
+        spec: The network's input.
+        how: What will be done to the images to train on.
 
     Raises:
         InputError: Something of it is not there, or no tar file.
@@ -244,11 +253,7 @@ def open_shards(folder: Path, spec: InputSpec) -> tuple[ShardSet, ShardSet]:
     labels = labels[:-1] if labels[-1] == "" else labels
     if len(labels) < 2 or len(set(labels)) < len(labels) or "" in labels:
         raise InputError(f"{folder / LABELS} must hold at least two different names, got {', '.join(labels[:NAMED])}.")
-    side = round(spec.height * ROOM)
-    return (
-        _open(folder / "train", labels, replace(spec, height=side, width=side)),
-        _open(folder / "val", labels, spec),
-    )
+    return _open(folder / "train", labels, with_room(spec, how)), _open(folder / "val", labels, spec)
 
 
 def _open(folder: Path, labels: tuple[str, ...], spec: InputSpec) -> ShardSet:

@@ -49,7 +49,8 @@ class Tally:
         # What `correct` and `loss_sum` are sums over.
         self._mine = before.seen
         self._began = time.perf_counter() - before.seconds
-        self._waiting: list[tuple[Tensor, Tensor, int]] = []
+        self._waiting: list[tuple[Tensor, Tensor, int, float]] = []
+        self._rate = 0.0
         self._losses: deque[float] = deque(maxlen=SHOWN)
 
     @property
@@ -57,33 +58,25 @@ class Tally:
         """Spent on the epoch."""
         return time.perf_counter() - self._began
 
-    def add(self, loss: Tensor, hits: Tensor, images: int) -> None:
-        """A step of this process: mean loss, images that were right, images."""
-        self._waiting.append((loss, hits, images))
+    def add(self, loss: Tensor, hits: Tensor, images: int, rate: float) -> None:
+        """A step of this process: mean loss, images that were right, images, learning rate of the backbone."""
+        self._waiting.append((loss, hits, images, rate))
 
-    def look(self, options: Options, epoch: int, rate: float) -> None:
-        """Take in what waits.
-
-        Args:
-            options: Of the run.
-            epoch: Index of the epoch.
-            rate: Learning rate of the backbone.
-
-        Raises:
-            NotFinite: A loss.
-        """
-        for loss, hits, images in self._waiting:
+    def look(self) -> float | None:
+        """Take in what waits; a loss that is no number ends that, and is given back."""
+        for loss, hits, images, rate in self._waiting:
             value = loss.item()
-            if not math.isfinite(value):
-                self.steps += 1
-                raise self.not_finite("loss", str(value), options, epoch, rate)
-            self._losses.append(value)
             self.steps += 1
+            self._rate = rate
+            if not math.isfinite(value):
+                return value
+            self._losses.append(value)
             self.seen += images * self._processes
             self._mine += images
             self.correct += int(hits)
             self.loss_sum += value * images
         self._waiting.clear()
+        return None
 
     def texts(self) -> dict[str, str]:
         """Fields of the progress bar."""
@@ -98,20 +91,19 @@ class Tally:
         """(loss sum, correct) of this process, float64."""
         return torch.tensor([self.loss_sum, self.correct], dtype=torch.float64)
 
-    def not_finite(self, what: str, got: str, options: Options, epoch: int, rate: float) -> NotFinite:
+    def not_finite(self, what: str, got: str, options: Options, epoch: int) -> NotFinite:
         """What to raise where the last step has left something that is no number.
 
         Args:
             what: The loss or the weights.
             got: Instead of a number.
-            options: As for `look`, like the rest.
+            options: Of the run.
             epoch: Index of the epoch.
-            rate: Learning rate of the backbone.
         """
         losses = list(self._losses)
         before = f" (losses before: {', '.join(f'{loss:.3g}' for loss in losses)})" if losses else ""
         return NotFinite(
             f"The {what} must stay finite, got {got} in step {self.steps} of epoch {epoch + 1}, at a rate of "
-            f"{rate:.2g}{before}.",
+            f"{self._rate:.2g}{before}.",
             remedy_of(options, losses),
         )

@@ -63,7 +63,13 @@ class World:
 
     def any(self, flag: bool) -> bool:
         """Whether it is so in one of the processes; every process must ask."""
-        return flag if self.size == 1 else bool(self.total(torch.tensor([float(flag)])).item())
+        return self.which(flag)[0]
+
+    def which(self, *flags: bool) -> tuple[bool, ...]:
+        """Which of them are so in one of the processes; every process must ask."""
+        if self.size == 1:
+            return flags
+        return tuple(count > 0 for count in self.total(torch.tensor(flags).float()).tolist())
 
     def share(self, tensors: Iterable[Tensor]) -> None:
         """Give every process the first one's."""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 from edgekit.cli import run
 
 SMALL = ["--weights", "none", "--width", "0.25", "--size", "32", "--stem-stride", "1", "--batch", "24"]
@@ -28,3 +32,11 @@ def refused(capsys, *arguments) -> str:
     assert len(errors) == 1
     assert lines[-1] == errors[0]
     return errors[0]
+
+
+def run_script(script, *words, processes=2) -> None:
+    """Processes that torchrun starts."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [*torchrun, *map(str, (script, *words))]
+    subprocess.run(command, check=True, env=environment, timeout=240, capture_output=True)

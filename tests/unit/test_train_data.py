@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import tarfile
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -18,6 +19,7 @@ from edgekit.preprocess import crop_and_resize, normalize
 from edgekit.train import cifar10, data
 from edgekit.train.augment import NONE, Augmentation, augment
 from edgekit.train.fetch import cached
+from edgekit.train.recipes import RECIPES
 
 SPEC = InputSpec(32, 32)
 
@@ -105,16 +107,28 @@ def test_normalization_is_that_of_preprocess():
 
 def test_small_images_are_kept_as_they_are_for_training_and_prepared_for_evaluation():
     images = ArraySet(random_pixels(6, 24), np.arange(6) % 2, ("a", "b"))
-    kept = data.for_training(images, SPEC, progress=False)
+    kept = data.for_training(images, SPEC, Augmentation(), progress=False)
     assert np.array_equal(kept.pixels.numpy(), images.pixels)
     prepared = data.for_evaluation(images, SPEC, progress=False)
     assert np.array_equal(prepared.pixels[3].numpy(), crop_and_resize(images.pixels[3], SPEC))
 
 
 def test_photos_are_kept_with_room_to_zoom(photos):
-    kept = data.for_training(labelled_folder(photos), SPEC, progress=False)
+    kept = data.for_training(labelled_folder(photos), SPEC, Augmentation(), progress=False)
     assert kept.pixels.shape == (120, 40, 40, 3)
     assert kept.labels == CLASSES
+
+
+@pytest.mark.parametrize("recipe", ["native", "transfer"])
+def test_images_that_nothing_zooms_are_resampled_once(photos, recipe):
+    """As evaluation has them, pixel by pixel, but for what shifts in from beyond the border."""
+    how = replace(RECIPES[recipe].augmentation, flip=False, cutout=0.0)
+    plain = data.for_evaluation(labelled_folder(photos), SPEC, progress=False).pixels
+    kept = data.for_training(labelled_folder(photos), SPEC, how, progress=False).pixels
+    views = augment(kept, (SPEC.height, SPEC.width), how, generator()).round().permute(0, 2, 3, 1)
+    known = {tuple(pixel) for pixel in plain.reshape(-1, 3).tolist()}
+    same = np.mean([tuple(pixel) in known for pixel in views.reshape(-1, 3).tolist()])
+    assert (same == 1.0) == (recipe == "native")
 
 
 def test_unreadable_images_are_left_out_and_named(tmp_path):

@@ -151,6 +151,12 @@ def test_random_operations_vary_and_repeat():
 # Order
 
 
+def test_every_step_has_a_seed_of_its_own():
+    """An epoch's order is drawn from (seed, epoch), its steps from (seed, epoch, step, rank)."""
+    numbers = [(0,), (0, 0), (0, 3), (0, 3, 0), (0, 3, 0, 0), (0, 3, 1, 0), (0, 3, 0, 1), (3, 0)]
+    assert len({seed_of(*each) for each in numbers}) == len(numbers)
+
+
 def test_every_image_comes_once_whatever_the_number_of_processes(images):
     count = 50
     pixels = PixelSet(
@@ -179,13 +185,13 @@ def test_a_balanced_epoch_has_as_many_of_each_class():
     assert all(abs(int(count) - 333) < 60 for count in drawn)
 
 
-def test_blocks_are_let_go_last_first():
+def test_fewer_blocks_are_frozen_in_each_epoch():
     options = replace(TINY, freeze=6, unfreeze=3, epochs=5)
     assert [frozen_blocks(options, epoch) for epoch in range(5)] == [6, 4, 2, 0, 0]
     assert [frozen_blocks(replace(options, unfreeze=0), epoch) for epoch in range(2)] == [6, 6]
 
 
-# int8-aware epochs
+# Averaged weights
 
 
 def test_averages_follow_their_formula_and_short_runs_forget_their_beginning():
@@ -204,7 +210,8 @@ def test_averages_follow_their_formula_and_short_runs_forget_their_beginning():
 
 
 def test_a_run_averages_so(images):
-    run = start(replace(TINY, ema=0.999), PixelFeed(for_training(images, TINY.spec, progress=False)), None)
+    feed = PixelFeed(for_training(images, TINY.spec, TINY.augmentation, progress=False))
+    run = start(replace(TINY, ema=0.999), feed, None)
     expected = None
     for n in range(5):
         with torch.no_grad():
@@ -285,7 +292,7 @@ def test_blocks_are_let_go_the_last_ones_first(images):
     def remember(run):
         seen.append({name: value.detach().clone() for name, value in run.network.named_parameters()})
 
-    run = start(options, PixelFeed(for_training(images, options.spec, progress=False)), None)
+    run = start(options, PixelFeed(for_training(images, options.spec, options.augmentation, progress=False)), None)
     set_rates(run.optimizer, 0.5, 0.5)
     remember(run)
     for epoch in range(3):

@@ -1,14 +1,18 @@
 """The options of `edgekit train`: those that cannot work, and that every choice is one."""
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 from support.training import SMALL, names, refused, train
 
+from edgekit.errors import InputError
 from edgekit.train.augment import Augmentation
 from edgekit.train.command import command
 from edgekit.train.options import Options
+
+OPTIONS = Options(epochs=3)
+NOT_GIVEN = {"augmentation", "teacher_sha256", "weights_sha256"}
 
 
 @pytest.mark.parametrize(
@@ -29,6 +33,10 @@ from edgekit.train.options import Options
         (["--randaugment", "16"], "--randaugment must be in [0, 15]"),
         (["--magnitude", "30"], "--magnitude must be in [1, 29]"),
         (["--zoom", "1"], "--zoom must be in [0, 1)"),
+        (["--stretch", "-1"], "--stretch must be at least 0"),
+        (["--shift", "-0.1"], "--shift must be in [0, 1)"),
+        (["--cutout", "1.1"], "--cutout must be in [0, 1]"),
+        (["--freeze", "20"], "--freeze must be at most 19, all blocks of mobilenet_v2, got 20."),
         (["--warmup", "1"], "--warmup must be in (0, 1)"),
         (["--lr", "1e30", "--head-lr", "1e30", "--epochs", "2"], "The loss must stay finite"),
     ],
@@ -39,14 +47,58 @@ def test_options_that_cannot_work(photos, tmp_path, capsys, arguments, expected)
 
 
 def test_every_option_can_be_given_in_the_command():
-    own = {item.name for item in (*fields(Options), *fields(Augmentation))} - {"augmentation", "teacher_sha256"}
+    own = {item.name for item in (*fields(Options), *fields(Augmentation))} - NOT_GIVEN
     assert own - {parameter.name for parameter in command.params} == set()
 
 
 def test_what_is_given_of_augmentation_arrives(photos, tmp_path):
-    given = ("--no-flip", "--zoom", "0.1", "--stretch", "0", "--shift", "0.2", "--cutout", "1", "--warmup", "0.5")
-    assert train(photos, "--out", tmp_path / "m.pt", *SMALL, *given) == 0
+    given = "--no-flip --zoom 0.1 --stretch 0 --shift 0.2 --cutout 1 --warmup 0.5 --randaugment 1 --magnitude 3"
+    blends = "--mixup 0.1 --cutmix 0.2"
+    assert train(photos, "--out", tmp_path / "m.pt", *SMALL, *given.split(), *blends.split()) == 0
     options = json.loads((tmp_path / "m.run.json").read_text())["options"]
-    expected = {"flip": False, "zoom": 0.1, "stretch": 0.0, "shift": 0.2, "cutout": 1.0}
+    expected = {"flip": False, "zoom": 0.1, "stretch": 0.0, "shift": 0.2, "cutout": 1.0, "randaugment": 1}
+    expected |= {"magnitude": 3, "mixup": 0.1, "cutmix": 0.2}
     assert options["augmentation"].items() >= expected.items()
     assert options["warmup"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("arch", "resnet"),
+        ("width", 0.0),
+        ("size", 100),
+        ("size", 0),
+        ("stem_stride", 3),
+        ("optimizer", "lion"),
+        ("amp", "int8"),
+        ("ema", 1.0),
+        ("distill", 1.1),
+        ("temperature", 0.0),
+        ("range_penalty", -1.0),
+        ("qat_epochs", OPTIONS.epochs),
+        ("augmentation", replace(OPTIONS.augmentation, mixup=-0.1)),
+        ("epochs", 0),
+        ("batch", 1),
+        ("lr", 0.0),
+        ("head_lr", float("nan")),
+        ("smoothing", 1.0),
+        ("dropout", -0.1),
+        ("freeze", -1),
+        ("warmup", 0.0),
+    ],
+)
+def test_options_out_of_range_are_refused(field, value):
+    with pytest.raises(InputError, match="must be"):
+        replace(OPTIONS, **{field: value})
+
+
+def test_what_differs_is_named_by_itself():
+    other = replace(OPTIONS, lr=0.5, augmentation=replace(OPTIONS.augmentation, mixup=0.2))
+    assert OPTIONS.differences(other) == ["lr 0.002 → 0.5", "mixup 0.0 → 0.2"]
+
+
+def test_a_file_is_no_folder_for_tensorboard(photos, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert train(photos, "--out", tmp_path / "m.pt", *SMALL, "--tensorboard", tmp_path / "file") == 2
+    assert "is a file" in capsys.readouterr().err

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import pytest
 import torch
 from support.photos import tinted, write_folder
 from support.shards import write_shard
+from support.training import run_script
 
 from edgekit.train import checkpoint as checkpoints
 
@@ -36,13 +36,6 @@ def start(folder, out, *more, processes=2):
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(command, **pipes, text=True, env=environment, start_new_session=True)
-
-
-def run_script(script, *words, processes=2):
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [*torchrun, *map(str, (script, *words))]
-    subprocess.run(command, check=True, env=environment, timeout=240, capture_output=True)
 
 
 def finish(process, code=0):
@@ -230,62 +223,3 @@ def test_a_mistake_is_one_line_of_each_process(folder, tmp_path):
     _, err = process.communicate(timeout=120)
     assert process.returncode != 0
     assert err.count("Error: --width must be in (0, 4], got 9.0.") == 2
-
-
-def test_machines_with_other_images_are_refused(folder, tmp_path):
-    """One has a picture in another class: as many images, and not the same."""
-    other, script = tmp_path / "other", tmp_path / "differ.py"
-    shutil.copytree(folder, other)
-    sorted((other / "train" / "blobs").iterdir())[0].rename(other / "train" / "stripes" / "moved.png")
-    script.write_text(f"""
-from pathlib import Path
-from edgekit.errors import InputError
-from edgekit.train.data import open_folder
-from edgekit.train.loop import train
-from edgekit.train.options import Options
-from edgekit.train.world import join
-
-with join("cpu") as world:
-    folder = ({str(folder)!r}, {str(other)!r})[world.rank]
-    options = Options(width=0.25, size=32, stem_stride=1, epochs=2, batch=24)
-    try:
-        train(options, *open_folder(Path(folder), 0.2, 0), world=world)
-    except InputError as error:
-        Path({str(tmp_path)!r}, f"rank{{world.rank}}").write_text(str(error))
-""")
-    run_script(script)
-    for rank in range(2):
-        said = (tmp_path / f"rank{rank}").read_text()
-        assert "All processes must have the same images, got 144 images of 3 classes (" in said
-        assert "; 144 images of 3 classes (" in said
-        assert said.endswith("to validate. Copy the folder anew to each machine, or share it.")
-
-
-def test_a_silent_process_ends_a_step_but_not_a_wait_for_decoding(tmp_path):
-    """As a machine that has lost its power: no connection is closed."""
-    script = tmp_path / "silent.py"
-    script.write_text(f"""
-import os, time
-from datetime import timedelta
-from pathlib import Path
-from edgekit.errors import MissingError
-from edgekit.train import world as worlds
-
-worlds.SILENCE = timedelta(seconds=2)
-try:
-    with worlds.join("cpu") as world:
-        with world.one_after_another():
-            time.sleep(0 if world.rank else 4)
-        assert world.gather(["here"]) == ("here",)
-        if world.rank:
-            time.sleep(6)
-            os._exit(0)
-        begun = time.monotonic()
-        world.any(False)
-except MissingError as error:
-    Path({str(tmp_path)!r}, "said").write_text(f"{{time.monotonic() - begun}} {{error}}")
-""")
-    run_script(script)
-    seconds, _, said = (tmp_path / "said").read_text().partition(" ")
-    assert "All processes of the run must stay alive" in said
-    assert 1.0 < float(seconds) < 6.0

@@ -77,7 +77,7 @@ def test_awareness_rounds_in_training_only_and_keeps_names_and_statistics():
 def test_frozen_blocks_round_too_and_keep_their_statistics(images):
     """What follows them learns with what int8 will give it: ReLU6's outputs are multiples of 6/255."""
     options = replace(TINY, epochs=2, qat_epochs=1, freeze=3)
-    run = start(options, PixelFeed(for_training(images, options.spec, progress=False)), None)
+    run = start(options, PixelFeed(for_training(images, options.spec, options.augmentation, progress=False)), None)
     views = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     for epoch, is_rounded in ((0, False), (1, True)):
         begin_epoch(run, epoch)

@@ -18,13 +18,14 @@ from edgekit.card import InputSpec
 from edgekit.cli import run
 from edgekit.errors import InputError
 from edgekit.train import loop
+from edgekit.train.augment import Augmentation
 from edgekit.train.feed import seed_of
 from edgekit.train.loop import train
 from edgekit.train.options import Options
 from edgekit.train.shards import SHUFFLED, has_shards, open_shards
 from edgekit.train.world import World
 
-SPEC = InputSpec(32, 32)
+SPEC, ZOOM = InputSpec(32, 32), Augmentation()
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def seen(shards, world, batch=6, seed=1, done=0):
 
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_each_sample_once_and_each_process_as_many(numbered, size):
-    shards, _ = open_shards(numbered, SPEC)
+    shards, _ = open_shards(numbered, SPEC, ZOOM)
     assert len(shards) == 42
     steps = shards.steps(6, World(0, size))
     everything = []
@@ -65,7 +66,7 @@ def test_each_sample_once_and_each_process_as_many(numbered, size):
 
 
 def test_epochs_differ_and_repeat_and_go_on_in_the_middle(numbered):
-    shards, _ = open_shards(numbered, SPEC)
+    shards, _ = open_shards(numbered, SPEC, ZOOM)
     first = seen(shards, World(), seed=seed_of(0, 0))
     assert first == seen(shards, World(), seed=seed_of(0, 0))
     assert first != seen(shards, World(), seed=seed_of(0, 1))
@@ -83,7 +84,7 @@ def test_a_network_learns_from_shards_and_is_judged_by_shards(tmp_path):
             write_shard(tmp_path / split / f"{shard}.tar", images, targets)
     assert has_shards(tmp_path)
     options = Options(width=0.25, size=32, stem_stride=1, epochs=10, batch=10, lr=5e-3, head_lr=5e-3)
-    train_set, val_set = open_shards(tmp_path, options.spec)
+    train_set, val_set = open_shards(tmp_path, options.spec, options.augmentation)
     result = train(options, train_set, val_set, out=tmp_path / "m.pt")
     assert result.epochs[-1].loss < result.epochs[0].loss
     assert result.epochs[-1].validation > 0.9
@@ -96,7 +97,7 @@ def test_what_unequal_shares_leave_out_is_told(tmp_path, capsys):
     for split, count in (("train", 3), ("val", 1)):
         for shard in range(count):
             write_shard(tmp_path / split / f"{shard}.tar", [np.zeros((32, 32, 3), np.uint8)] * 20, [0, 1] * 10)
-    shards, _ = open_shards(tmp_path, SPEC)
+    shards, _ = open_shards(tmp_path, SPEC, ZOOM)
     for world, batch in ((World(), 10), (World(0, 2), 10)):
         loop._tell_left_out(
             SimpleNamespace(train_set=shards, batch=batch, steps=shards.steps(batch, world), world=world)
@@ -112,12 +113,12 @@ def test_a_class_that_is_corrected_makes_other_data(tmp_path):
     for target in (0, 1, 0):
         for split in ("train", "val"):
             write_shard(tmp_path / split / "0.tar", [np.zeros((32, 32, 3), np.uint8)] * 3, [0, 1, target])
-        found.append(open_shards(tmp_path, SPEC)[0].fingerprint())
+        found.append(open_shards(tmp_path, SPEC, ZOOM)[0].fingerprint())
     assert found[0] == found[2] != found[1]
 
 
 def test_the_room_for_shuffling_is_shared_by_the_workers_and_holds_small_images(numbered, monkeypatch):
-    shards, _ = open_shards(numbered, SPEC)
+    shards, _ = open_shards(numbered, SPEC, ZOOM)
     given, shuffle = [], webdataset.shuffle
 
     def shuffled(most, **more):
@@ -138,7 +139,7 @@ def test_the_room_for_shuffling_is_shared_by_the_workers_and_holds_small_images(
 
 
 def test_too_few_shards_for_the_processes(numbered):
-    shards, _ = open_shards(numbered, SPEC)
+    shards, _ = open_shards(numbered, SPEC, ZOOM)
     with pytest.raises(InputError, match=r"a shard for each of 8 processes, got 7\. Cut the set into more shards"):
         shards.steps(8, World(0, 8))
     with pytest.raises(InputError, match=r"samples for a batch, got 42\. Use a smaller --batch"):
@@ -149,7 +150,7 @@ def test_too_few_shards_for_the_processes(numbered):
 
 @pytest.mark.parametrize("size", [1, 2, 5])
 def test_validation_is_shared_out(numbered, size):
-    shards, val_set = open_shards(numbered, SPEC)
+    shards, val_set = open_shards(numbered, SPEC, ZOOM)
     for whole in (replace(shards, spec=SPEC), val_set):
         parts = [whole.share(World(rank, size)) for rank in range(size)]
         colours = sorted(colour for part in parts for colour in part.pixels[:, 0, 0, 0].tolist())
@@ -175,7 +176,7 @@ def test_a_sample_that_is_not_right_is_named(numbered, tmp_path, target, expecte
             info = tarfile.TarInfo(name)
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
-    _, val_set = open_shards(tmp_path, SPEC)
+    _, val_set = open_shards(tmp_path, SPEC, ZOOM)
     with pytest.raises(InputError, match=rf"val/0\.tar: x {expected}"):
         val_set.share(World())
 
@@ -193,7 +194,7 @@ def test_images_that_cannot_be_read_are_left_out_and_told_once(tmp_path, capsys)
     for split in ("train", "val"):
         write_shard(tmp_path / split / "0.tar", [np.full((32, 32, 3), 9 * n, np.uint8) for n in range(10)], [0, 1] * 5)
         add(tmp_path / split / "0.tar", {"x.png": b"rubbish", "x.cls": b"0", "y.png": b"", "y.cls": b"1"})
-    train_set, val_set = open_shards(tmp_path, SPEC)
+    train_set, val_set = open_shards(tmp_path, SPEC, ZOOM)
     share = val_set.share(World())
     assert share.skipped == val_set.skipped
     assert len(share) == 10 and share.pixels[:, 0, 0, 0].tolist() == [9 * n for n in range(10)]
@@ -214,7 +215,7 @@ def test_shards_without_an_image_end_the_run(tmp_path):
     for split in ("train", "val"):
         write_shard(tmp_path / split / "0.tar", [], [])
         add(tmp_path / split / "0.tar", {f"{n}.{end}": b"1" for n in range(8) for end in ("png", "cls")})
-    train_set, val_set = open_shards(tmp_path, SPEC)
+    train_set, val_set = open_shards(tmp_path, SPEC, ZOOM)
     with pytest.raises(InputError, match="Shards must hold readable images, got none"):
         seen(train_set, World(), batch=4)
     options = Options(width=0.25, size=32, stem_stride=1, epochs=1, batch=4)
@@ -227,14 +228,14 @@ def test_shards_without_samples_are_refused(tmp_path):
     write_shard(tmp_path / "train" / "0.tar", [], [])
     add(tmp_path / "train" / "0.tar", {"000.v1.png": b"1", "000.v1.cls": b"1"})
     with pytest.raises(InputError, match=r"must hold samples such as .*, got none in 1 tar files"):
-        open_shards(tmp_path, SPEC)
+        open_shards(tmp_path, SPEC, ZOOM)
 
 
 def test_a_class_that_is_none_is_one_line_from_a_worker_too(tmp_path):
     (tmp_path / "labels.txt").write_text("a\nb\n")
     for split in ("train", "val"):
         write_shard(tmp_path / split / "0.tar", [np.zeros((32, 32, 3), np.uint8)] * 4, [0, 1, 2, 0])
-    train_set, _ = open_shards(tmp_path, SPEC)
+    train_set, _ = open_shards(tmp_path, SPEC, ZOOM)
     with pytest.raises(InputError, match=r"^train/0\.tar: 000002 must be an image of one of 2 classes, got class 2\.$"):
         seen(train_set, World(), batch=4)
 
@@ -245,23 +246,23 @@ def test_hidden_files_are_not_counted(tmp_path):
     for split in ("train", "val"):
         write_shard(tmp_path / split / "0.tar", [np.zeros((32, 32, 3), np.uint8)] * 4, [0, 1, 1, 0])
         add(tmp_path / split / "0.tar", {"._000000.cls": b"x", "._000000.png": b"x", "./000007.CLS": b"1"})
-    _, val_set = open_shards(tmp_path, SPEC)
+    _, val_set = open_shards(tmp_path, SPEC, ZOOM)
     assert len(val_set) == 5
 
 
 def test_what_is_missing_is_named(numbered, tmp_path, capsys):
     with pytest.raises(InputError, match=r"a class name per line in labels\.txt, got none"):
-        open_shards(tmp_path, SPEC)
+        open_shards(tmp_path, SPEC, ZOOM)
     (tmp_path / "labels.txt").write_text("a\na\n")
     with pytest.raises(InputError, match="at least two different names, got a, a"):
-        open_shards(tmp_path, SPEC)
+        open_shards(tmp_path, SPEC, ZOOM)
     (tmp_path / "labels.txt").write_text("a\nb\n")
     with pytest.raises(InputError, match="train must hold tar files, got none"):
-        open_shards(tmp_path, SPEC)
+        open_shards(tmp_path, SPEC, ZOOM)
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / "0.tar").write_bytes(b"no tar")
     with pytest.raises(InputError, match=r"0\.tar must be a tar file"):
-        open_shards(tmp_path, SPEC)
+        open_shards(tmp_path, SPEC, ZOOM)
     for word in ("--dry-run", "--balanced"):
         assert run(["train", str(numbered), "--out", str(tmp_path / "m.pt"), "--weights", "none", word]) == 2
         assert f"{word} must have folders of images, got shards" in capsys.readouterr().err

@@ -11,6 +11,7 @@ from edgekit.cli import run
 from edgekit.errors import InputError
 from edgekit.images import ArraySet, labelled_folder
 from edgekit.train import dry_run
+from edgekit.train.augment import Augmentation
 from edgekit.train.data import for_training, open_folder
 from edgekit.train.dry_run import images_per_second
 from edgekit.train.loop import train
@@ -82,7 +83,7 @@ def test_a_split_of_ours_keeps_copies_on_one_side(tmp_path):
     assert sorted((*train_set.paths, *val_set.paths)) == sorted(labelled_folder(folder).paths)
     for images in (train_set, val_set):
         assert [path.parent.name for path in images.paths] == [images.labels[target] for target in images.targets]
-    assert for_training(train_set, Options(size=32).spec).labels == CLASSES
+    assert for_training(train_set, Options(size=32).spec, Augmentation()).labels == CLASSES
 
 
 def test_a_class_of_copies_alone_is_refused(tmp_path):
@@ -180,3 +181,12 @@ def test_names_are_made_a_fixed_number_of_times_however_many_copies_there_are():
     images = Counting(pixels, np.zeros(200, np.int64), ("a",))
     assert len(leaked(images, images)) == 200
     assert len(asked) < 10
+
+
+def test_a_dry_run_of_damaged_files_alone_says_so(folder, capsys):
+    for path in (folder / "train").rglob("*.png"):
+        path.write_bytes(b"no image")
+    assert run(["train", str(folder), "--dry-run", *SMALL]) == 2
+    said = capsys.readouterr().err
+    assert "At least one image to train on must be readable, got none. See the lines above." in said
+    assert said.count("Unreadable: ") == dry_run.LISTED
