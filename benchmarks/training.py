@@ -55,6 +55,11 @@ def main(context: click.Context) -> None:
     if context.invoked_subcommand:
         return
     write_whole(SHIPPED, _shipped() + "\n")
+    write_whole(OUT, page())
+
+
+def page() -> str:
+    """The text of benchmarks/training.md."""
     parts = ["# Training, measured", "", "Written by `python -m benchmarks.training`.", "", _shipped(), "", _runs()]
     for name, title in OTHERS.items():
         table = RESULTS / f"{name}.md"
@@ -65,7 +70,7 @@ def main(context: click.Context) -> None:
                 "",
                 table.read_text().strip(),
             ]
-    write_whole(OUT, "\n".join([*parts, NOT_MEASURED]))
+    return "\n".join([*parts, NOT_MEASURED])
 
 
 @main.command()

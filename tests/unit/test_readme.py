@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import training
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -16,6 +18,10 @@ def test_the_measured_tables_are_those_of_the_results(page, least):
     known = {line for text in results for line in text.splitlines()}
     assert len(quoted) > least
     assert [line for line in quoted if line not in known] == []
+
+
+def test_the_page_on_training_is_its_scripts():
+    assert (ROOT / "benchmarks" / "training.md").read_text(encoding="utf-8") == training.page()
 
 
 def test_the_readme_leaves_out_nothing_that_edgekit_is_behind_in():
