@@ -57,7 +57,7 @@ def _number(name: str, text: str, kind: type = float) -> Callable[[_F], _F]:
     "--flip/--no-flip", default=None, help="Mirror half of the images left to right; not for letters or arrows."
 )
 @_number("--zoom", "How much smaller a part of the image may be looked at, as a share of its side.")
-@_number("--stretch", "How far its aspect ratio may change: 0.2 is up to 1.2, or down to 1 / 1.2.")
+@_number("--stretch", "How far its aspect ratio may change, where it fits: 0.2 is up to 1.2, or down to 1 / 1.2.")
 @_number("--shift", "How far that part may reach beyond the border, as a share of the side.")
 @_number("--cutout", "Side of a grey square over half of the images, as a share of theirs.")
 @_number("--mixup", "Alpha of mixup, 0 for none.")

@@ -55,7 +55,7 @@ def dry_run(
     if not images:
         raise InputError("At least one image to train on must be readable, got none.", "See the lines above.")
     options = replace(options, batch=max(2, even_batch(images, options.batch, world.size)))
-    with enough_memory(options.batch, world):
+    with enough_memory(options.batch, world.size):
         rates = images_per_second(options, len(train_set.labels), world)
     seconds = sum(images / rate for rate in rates)
     rate = options.epochs * images / seconds

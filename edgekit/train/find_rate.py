@@ -51,7 +51,7 @@ def find_rate(options: Options, train_set: ImageSet | ShardSet, out: Path | None
     keep_memory()
     with world.one_after_another():
         feed = as_feed(train_set, options)
-    with torch.random.fork_rng(devices=[]), enough_memory(options.batch, world):
+    with torch.random.fork_rng(devices=[]), enough_memory(options.batch, world.size):
         rates, losses = curve(replace(options, qat_epochs=0), feed, world)
     if not losses:
         raise InputError(

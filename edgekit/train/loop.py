@@ -120,7 +120,7 @@ def train(
     validation = world.by_first(judges.fingerprint) if out and judges is not None else ""
     data = resuming.Data(pixels.labels, training, validation)
     with torch.random.fork_rng(devices=[]):
-        with world.one_after_another(), enough_memory(options.batch, world):
+        with world.one_after_another(), enough_memory(options.batch, world.size):
             run = start(options, pixels, val_pixels, world=world, restored=resume)
         # Statistics may be of each process's own images, see `imagenet_v1`.
         for network in (run.network, run.judged):
@@ -129,7 +129,7 @@ def train(
             before.check_same(data, run.shares)
             _go_on(run, before)
         _tell_left_out(run)
-        with enough_memory(run.batch, world):
+        with enough_memory(run.batch, world.size):
             _all_epochs(run, Path(out) if out else None, data, log or Log())
         if not run.classes:  # all epochs were done before
             validate(run)

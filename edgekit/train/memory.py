@@ -13,9 +13,9 @@ import torch
 from edgekit.errors import InputError
 from edgekit.train.world import World
 
-# Of what the system says it can give: that is an estimate, others need some, and the allocator has addresses to which
-# it has not written yet (`allocator.PAD`).
-SHARE, RESERVE = 0.95, 128 * 2**20
+# Of what the system says it can give, but half of it at most: that is an estimate, others need some, and the allocator
+# has addresses to which it has not written yet (`allocator.PAD`).
+RESERVE = 256 * 2**20
 # What PyTorch, C++ and oneDNN (which does not say why) say where an allocation failed. A primitive's descriptor is
 # another thing: that there is no such kernel.
 WORDS = re.compile("allocate memory|bad_alloc|could not create a (primitive(?! desc)|memory object)")
@@ -34,59 +34,63 @@ CGROUPS = (
 
 
 @contextlib.contextmanager
-def enough_memory(batch: int, world: World) -> Iterator[None]:
+def enough_memory(batch: int, processes: int = 1) -> Iterator[None]:
     """Turn PyTorch's words about memory into ours.
-
-    Linux promises more than it has, and then kills the process without a word. So what this process may take is
-    limited to what there is (RLIMIT_DATA), and an allocation beyond that fails here.
 
     Args:
         batch: Images per step, over all processes.
-        world: The processes that share them; those on this machine share its memory.
+        processes: How many share them.
 
     Raises:
         InputError: It was not enough.
     """
     try:
-        with _limited(world):
-            yield
+        yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if not isinstance(error, torch.OutOfMemoryError | MemoryError) and not WORDS.search(str(error)):
             raise
-        smaller = f"Use --batch {batch // 2}" if batch >= 4 * world.size else "Use a smaller network"
+        smaller = f"Use --batch {batch // 2}" if batch >= 4 * processes else "Use a smaller network"
         raise InputError(
             f"A step with {batch} images must fit into memory, got: {_in_short(error)}.",
             f"{smaller}, or a smaller --size.",
         ) from error
 
 
-@contextlib.contextmanager
-def _limited(world: World) -> Iterator[None]:
-    """On Linux's CPUs: no more data than there is memory. A GPU's driver reserves addresses that are no memory."""
+def most_data(world: World) -> int | None:
+    """Bytes of data that this process may have at most (RLIMIT_DATA): what it has, and what there is.
+
+    Args:
+        world: Its processes on this machine share the memory.
+
+    Returns:
+        None for no limit: the system does not say, or a GPU's driver reserves addresses that are no memory.
+    """
     available = available_memory() if sys.platform.startswith("linux") and world.device.type == "cpu" else None
     if available is None:
+        return None
+    more = max(available - RESERVE, available / 2) / world.local_size
+    return _bytes(Path("/proc/self/status"), "VmData") + int(more)
+
+
+@contextlib.contextmanager
+def limited_memory(most: int | None) -> Iterator[None]:
+    """Have allocations fail that go beyond `most_data`.
+
+    Linux promises more than it has, and then kills the process without a word. Use this around a step alone: a thread
+    that is begun within and gets no memory would be waited for in vain.
+    """
+    if most is None:
         yield
         return
     import resource  # not on every system
 
     before, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    more = min(SHARE * available, available - RESERVE) / world.local_size
-    limits = [_bytes(Path("/proc/self/status"), "VmData") + max(0, int(more)), before, hard]
-    most = min(limit for limit in limits if limit != resource.RLIM_INFINITY)
-    resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
+    limit = min(limit for limit in (most, before, hard) if limit != resource.RLIM_INFINITY)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, (before, hard))
-
-
-def unlimit() -> None:
-    """In a process that was begun within `enough_memory` and does not compute steps."""
-    with contextlib.suppress(ImportError):
-        import resource
-
-        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-        resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
 
 
 def available_memory(root: Path = Path("/")) -> int | None:

@@ -23,6 +23,7 @@ from edgekit.train.data import PixelSet, normalizer
 from edgekit.train.evaluate import ClassScore
 from edgekit.train.feed import Feed, seed_of
 from edgekit.train.imagenet_v1 import most_images
+from edgekit.train.memory import limited_memory, most_data
 from edgekit.train.mixing import mix, soft_targets
 from edgekit.train.objective import Teacher, load_teacher, loss_of
 from edgekit.train.optimizer import make_optimizer
@@ -54,6 +55,7 @@ class Run:
         epochs: What each epoch gave.
         partial: Where the next epoch goes on, if it was begun.
         classes: Of the last validation.
+        most_data: Bytes that an epoch's steps may come to, see `memory`.
     """
 
     options: Options
@@ -70,6 +72,7 @@ class Run:
     epochs: list[Epoch] = field(default_factory=list)
     partial: Partial | None = None
     classes: dict[str, ClassScore] = field(default_factory=dict)
+    most_data: int | None = None
 
     @property
     def batch(self) -> int:
@@ -202,6 +205,7 @@ def begin_epoch(run: Run, epoch: int) -> None:
     if options.is_aware(epoch):
         make_aware(run.network)
     training_mode(run, epoch)
+    run.most_data = most_data(run.world)
     # Anew, because it must know which weights have gradients.
     network = run.network
     if run.world.size > 1:
@@ -229,7 +233,15 @@ def one_step(run: Run, pixels: Tensor, targets: Tensor, epoch: int, step: int) -
 
     Returns:
         Mean loss before the step, and how many images were right; scalars on the device.
+
+    Raises:
+        RuntimeError: It does not fit into memory, see `memory.enough_memory`.
     """
+    with limited_memory(run.most_data):
+        return _step(run, pixels, targets, epoch, step)
+
+
+def _step(run: Run, pixels: Tensor, targets: Tensor, epoch: int, step: int) -> tuple[Tensor, Tensor]:
     options = run.options
     seed = seed_of(options.seed, epoch, step, run.world.rank)
     # Dropout and kornia draw from the global generators. torch.manual_seed would look for devices of every kind.

@@ -25,7 +25,6 @@ from edgekit.progress import console, tracked
 from edgekit.train.augment import Augmentation
 from edgekit.train.data import PixelSet, check_memory, with_room
 from edgekit.train.feed import ahead, moved, pinned
-from edgekit.train.memory import unlimit
 from edgekit.train.samples import Decoder, Fault, Part, look_into, samples_of
 from edgekit.train.stop import SIGNALS
 from edgekit.train.world import World
@@ -133,7 +132,6 @@ class ShardSet:
             batch_size=batch // world.size,
             num_workers=workers,
             collate_fn=Part.of,
-            worker_init_fn=_unlimited,
         )
         steps = self.steps(batch, world)
         batches = _whole_batches(self._readable(loader), batch // world.size, steps, done)
@@ -190,11 +188,6 @@ class ShardSet:
 
     def _counts_of(self, rank: int, size: int) -> tuple[int, ...]:
         return self.counts[rank::size]
-
-
-def _unlimited(_worker: int) -> None:
-    """The limit on memory is the training process's: here it would make images unreadable."""
-    unlimit()
 
 
 def _started(loader: Any) -> Iterator[Any]:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from edgekit.errors import InputError
-from edgekit.train.memory import available_memory, enough_memory, unlimit
+from edgekit.train.memory import available_memory, enough_memory, limited_memory, most_data
 from edgekit.train.world import World
 
 BLOCK = 4 * 2**30
@@ -35,7 +35,7 @@ except InputError as error:
 
 @pytest.mark.parametrize(("processes", "said"), [(1, "--batch 8,"), (4, "--batch 8,"), (8, "smaller network,")])
 def test_the_batch_that_is_proposed_counts_all_processes(processes, said):
-    with pytest.raises(InputError, match=said), enough_memory(16, World(size=processes)):
+    with pytest.raises(InputError, match=said), enough_memory(16, processes):
         raise MemoryError
 
 
@@ -44,14 +44,14 @@ def test_more_than_the_machine_has_is_refused_and_not_promised():
     blocks = []
     count = psutil.virtual_memory().total // BLOCK + 1
     said = rf"A step with 16 images must fit into memory, got: [a-z' :]+ {BLOCK} bytes\. Use --batch 8, or"
-    with pytest.raises(InputError, match=said), enough_memory(16, World()):
+    with pytest.raises(InputError, match=said), enough_memory(16), limited_memory(most_data(World())):
         blocks += [torch.empty(BLOCK, dtype=torch.uint8) for _ in range(count)]
 
 
 REFUSED = r"A step with 30 images must fit into memory, got: .*\. Use --batch 15, or"
 
 
-@pytest.mark.parametrize(("megabytes", "said"), [(200, REFUSED), (300, REFUSED), (800, "fits")])
+@pytest.mark.parametrize(("megabytes", "said"), [(200, REFUSED), (400, REFUSED), (900, "fits")])
 def test_a_step_that_does_not_fit_names_a_smaller_batch(megabytes, said):
     """A real step, which takes 260 MB; in the middle of it oneDNN may be the one that gets nothing.
 
@@ -63,16 +63,14 @@ def test_a_step_that_does_not_fit_names_a_smaller_batch(megabytes, said):
 
 def test_the_limit_ends_with_the_steps_and_a_stricter_one_stays():
     before = resource.getrlimit(resource.RLIMIT_DATA)
-    with enough_memory(16, World()):
+    with limited_memory(most_data(World())):
         within = resource.getrlimit(resource.RLIMIT_DATA)
-        with enough_memory(16, World(local_size=2)):
+        with limited_memory(most_data(World(local_size=2))):
             assert resource.getrlimit(resource.RLIMIT_DATA)[0] < within[0]
         assert resource.getrlimit(resource.RLIMIT_DATA) == within
-        unlimit()
-        assert resource.getrlimit(resource.RLIMIT_DATA) == (before[1], before[1])
     assert resource.getrlimit(resource.RLIMIT_DATA) == before
     assert within != before
-    with enough_memory(16, World(device=torch.device("meta"))):
+    with limited_memory(most_data(World(device=torch.device("meta")))):
         assert resource.getrlimit(resource.RLIMIT_DATA) == before
 
 
@@ -134,6 +132,6 @@ def test_a_system_that_does_not_say_is_no_error(tmp_path, missing):
     ],
 )
 def test_only_words_about_memory_are_turned(words, is_memory):
-    with pytest.raises(InputError if is_memory else RuntimeError) as caught, enough_memory(16, World()):
+    with pytest.raises(InputError if is_memory else RuntimeError) as caught, enough_memory(16):
         raise RuntimeError(words)
     assert ("--batch 8" in str(caught.value)) == is_memory

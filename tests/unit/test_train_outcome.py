@@ -77,7 +77,7 @@ def test_a_loss_that_is_not_finite_leaves_the_last_good_epoch(images, tmp_path, 
         InputError, match=r"got nan in step 3 of epoch 2, at a rate of 0\.00\d+ \(losses before: \d"
     ) as found:
         train(TINY, images, out=out)
-    assert f"after epoch 1: --weights {last_path(out)} and another --out begin from it." in found.value.remedy
+    assert f"after epoch 1 of 3: --weights {last_path(out)} and another --out begin from it." in found.value.remedy
     monkeypatch.undo()
     other = replace(TINY, epochs=1, lr=1e-9, head_lr=1e-9, weights=str(last_path(out)))
     begun = train(other, images, out=tmp_path / "other.pt").checkpoint.state["classifier.1.weight"]
@@ -263,7 +263,7 @@ def test_a_dry_run_without_memory_proposes_a_batch(photos, monkeypatch, capsys):
     def too_large(*_arguments):
         raise torch.OutOfMemoryError("no more")
 
-    monkeypatch.setattr("edgekit.train.dry_run.images_per_second", too_large)
+    monkeypatch.setattr("edgekit.train.run._step", too_large)
     assert run(["train", str(photos), "--dry-run", "--weights", "none", "--size", "32", "--batch", "24"]) == 2
     assert "A step with 24 images must fit into memory" in capsys.readouterr().err
 
