@@ -68,7 +68,7 @@ def _taught(stem: str, options: Sequence[str], start: str) -> Training:
 
 
 def _model(stem: str, options: Sequence[str], start: str) -> Training:
-    """The last of a chain: rates that rise and fall once more get further than one cycle did."""
+    """The last of a chain. For MobileNetV1 rates rose and fell once more, which gave more than one cycle did."""
     return replace(_taught(f"cifar10_{stem}", options, start), is_shipped=True)
 
 

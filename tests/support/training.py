@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 from edgekit.cli import run
+from support.photos import write_folder
 
 SMALL = ["--weights", "none", "--width", "0.25", "--size", "32", "--stem-stride", "1", "--batch", "24"]
 
@@ -32,6 +33,13 @@ def refused(capsys, *arguments) -> str:
     assert len(errors) == 1
     assert lines[-1] == errors[0]
     return errors[0]
+
+
+def two_sets(base):
+    """train/ with 144 pictures and val/ with 63 others; gives `base` back."""
+    for name, count, seed in (("train", 48, 1), ("val", 21, 2)):
+        write_folder(base / name, count, seed)
+    return base
 
 
 def run_script(script, *words, processes=2) -> None:

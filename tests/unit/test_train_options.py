@@ -1,5 +1,6 @@
 """The options of `edgekit train`: those that cannot work, and that every choice is one."""
 
+import hashlib
 import json
 from dataclasses import fields, replace
 
@@ -96,6 +97,14 @@ def test_options_out_of_range_are_refused(field, value):
 def test_what_differs_is_named_by_itself():
     other = replace(OPTIONS, lr=0.5, augmentation=replace(OPTIONS.augmentation, mixup=0.2))
     assert OPTIONS.differences(other) == ["lr 0.002 → 0.5", "mixup 0.0 → 0.2"]
+
+
+def test_the_record_says_which_weights_it_began_with(photos, tmp_path):
+    first = tmp_path / "first.pt"
+    assert train(photos, "--out", first, *SMALL, "--epochs", "1") == 0
+    assert train(photos, "--out", tmp_path / "m.pt", *SMALL, "--epochs", "1", "--weights", first) == 0
+    options = json.loads((tmp_path / "m.run.json").read_text())["options"]
+    assert options["weights_sha256"] == hashlib.sha256(first.read_bytes()).hexdigest()
 
 
 def test_a_file_is_no_folder_for_tensorboard(photos, tmp_path, capsys):

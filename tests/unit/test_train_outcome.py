@@ -223,6 +223,13 @@ def test_too_small_a_batch_for_its_processes_is_refused(images):
     assert start(TINY, feed, None, world=World(size=15)).batch == 30
 
 
+def test_one_image_is_no_batch(images):
+    """A normalization has nothing to divide by."""
+    pixels = for_evaluation(images, TINY.spec).share(World(size=len(images.paths)))
+    with pytest.raises(InputError, match=r"A step must have two images, got 1\. Use a larger --batch or more images"):
+        start(TINY, PixelFeed(pixels), None)
+
+
 def test_tensorboard_reads_what_each_epoch_gave(images, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

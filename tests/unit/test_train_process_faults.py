@@ -3,16 +3,12 @@
 import shutil
 
 import pytest
-from support.photos import write_folder
-from support.training import run_script
+from support.training import run_script, two_sets
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    base = tmp_path_factory.mktemp("processes")
-    for name, count, seed in (("train", 48, 1), ("val", 21, 2)):
-        write_folder(base / name, count, seed)
-    return base
+    return two_sets(tmp_path_factory.mktemp("processes"))
 
 
 def test_machines_with_other_images_are_refused(folder, tmp_path):

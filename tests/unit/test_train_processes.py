@@ -11,9 +11,9 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from support.photos import tinted, write_folder
+from support.photos import tinted
 from support.shards import write_shard
-from support.training import run_script
+from support.training import run_script, two_sets
 
 from edgekit.train import checkpoint as checkpoints
 
@@ -22,10 +22,7 @@ OPTIONS = ["--weights", "none", "--width", "0.25", "--size", "32", "--stem-strid
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    base = tmp_path_factory.mktemp("processes")
-    for name, count, seed in (("train", 48, 1), ("val", 21, 2)):
-        write_folder(base / name, count, seed)
-    return base
+    return two_sets(tmp_path_factory.mktemp("processes"))
 
 
 def start(folder, out, *more, processes=2):
