@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -21,12 +20,12 @@ from edgekit.images import ArraySet, FileSet, ImageSet, Prepared, labelled_folde
 from edgekit.progress import progress_bar
 from edgekit.train import pixel_cache
 from edgekit.train.augment import Augmentation
+from edgekit.train.memory import check_fitting
 from edgekit.train.survey import first_copies
 from edgekit.train.world import World
 
 # Photos are kept this much larger than the input, so that zooming in while training does not blur them.
 ROOM = 1.25
-MEMORY_SHARE = 0.6
 FINGERPRINT_BLOCK = 256
 
 T = TypeVar("T")
@@ -113,7 +112,7 @@ def for_evaluation(images: ImageSet, spec: InputSpec, progress: bool = True) -> 
             pixels_read = torch.from_numpy(found.pixels)
         return _whole(images, pixels_read, found.kept, found.skipped)
     count = len(images.names)
-    check_memory(count * spec.height * spec.width * 3)
+    check_fitting(count * spec.height * spec.width * 3)
     pixels = np.empty((count, spec.height, spec.width, 3), np.uint8)
     prepared = Prepared(images, spec)
     kept: list[int] = []
@@ -209,21 +208,3 @@ def stratified_split(images: FileSet, val_fraction: float, seed: int) -> tuple[F
 
 def _targets(targets: NDArray[np.int64]) -> Tensor:
     return torch.from_numpy(np.array(targets, np.int64))
-
-
-def check_memory(needed: int) -> None:
-    """Refuse before images are read.
-
-    Args:
-        needed: Bytes.
-
-    Raises:
-        InputError: More than most of the machine's memory.
-    """
-    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > MEMORY_SHARE * available:
-        raise InputError(
-            f"The prepared images must fit into memory, got {needed / 2**30:.1f} GiB of images and "
-            f"{available / 2**30:.1f} GiB of memory.",
-            "Use fewer images or a smaller --size.",
-        )

@@ -18,7 +18,8 @@ from edgekit.train.data import PixelSet, with_room
 from edgekit.train.feed import PixelFeed, even_batch
 from edgekit.train.memory import enough_memory
 from edgekit.train.options import Options
-from edgekit.train.run import Run, begin_epoch, frozen_blocks, one_step, start
+from edgekit.train.run import Run, start
+from edgekit.train.step import begin_epoch, frozen_blocks, one_step
 from edgekit.train.survey import SIZES, Survey, survey
 from edgekit.train.world import World
 

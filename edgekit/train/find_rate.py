@@ -21,8 +21,9 @@ from edgekit.train.feed import Feed, seed_of
 from edgekit.train.loop import as_feed
 from edgekit.train.memory import enough_memory
 from edgekit.train.options import Options
-from edgekit.train.run import Run, begin_epoch, one_step, start
+from edgekit.train.run import Run, start
 from edgekit.train.shards import ShardSet
+from edgekit.train.step import begin_epoch, one_step
 from edgekit.train.world import World
 
 STEPS = 100

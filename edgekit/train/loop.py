@@ -28,8 +28,9 @@ from edgekit.train.memory import enough_memory
 from edgekit.train.optimizer import set_rates
 from edgekit.train.options import Options
 from edgekit.train.resume import Epoch, Partial, best_path, last_path
-from edgekit.train.run import Run, as_checkpoint, begin_epoch, one_step, start
+from edgekit.train.run import Run, as_checkpoint, start
 from edgekit.train.shards import ShardSet
+from edgekit.train.step import begin_epoch, one_step
 from edgekit.train.stop import Stop
 from edgekit.train.tally import NotFinite, Tally
 from edgekit.train.validation import is_finite, validate

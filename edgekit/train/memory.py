@@ -1,8 +1,9 @@
-"""What is said when memory is not enough."""
+"""Whether memory is enough, and what is said when it is not."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from edgekit.train.world import World
 # Of what the system says it can give, but half of it at most: that is an estimate, others need some, and the allocator
 # has addresses to which it has not written yet (`allocator.PAD`).
 RESERVE = 256 * 2**20
+# Images may take this much of it: steps need the rest.
+IMAGES_SHARE = 0.6
 # What PyTorch, C++ and oneDNN (which does not say why) say where an allocation failed. A primitive's descriptor is
 # another thing: that there is no such kernel.
 WORDS = re.compile("allocate memory|bad_alloc|could not create a (primitive(?! desc)|memory object)")
@@ -31,6 +34,26 @@ CGROUPS = (
         "total_inactive_file",
     ),
 )
+
+
+def check_fitting(needed: int) -> None:
+    """Refuse before images are read.
+
+    Args:
+        needed: Bytes that they take.
+
+    Raises:
+        InputError: More than most of what there is.
+    """
+    available = available_memory()
+    if available is None:
+        available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > IMAGES_SHARE * available:
+        raise InputError(
+            f"The prepared images must fit into memory, got {needed / 2**30:.1f} GiB of images and "
+            f"{available / 2**30:.1f} GiB of memory.",
+            "Use fewer images or a smaller --size.",
+        )
 
 
 @contextlib.contextmanager

@@ -23,8 +23,9 @@ from edgekit.card import InputSpec
 from edgekit.errors import InputError
 from edgekit.progress import console, tracked
 from edgekit.train.augment import Augmentation
-from edgekit.train.data import PixelSet, check_memory, with_room
+from edgekit.train.data import PixelSet, with_room
 from edgekit.train.feed import ahead, moved, pinned
+from edgekit.train.memory import check_fitting
 from edgekit.train.samples import Decoder, Fault, Part, look_into, samples_of
 from edgekit.train.stop import SIGNALS
 from edgekit.train.world import World
@@ -149,8 +150,9 @@ class ShardSet:
             InputError: They do not fit.
         """
         count = len(range(world.rank, len(self), world.size))
-        # The machine's other processes have as many.
-        check_memory(world.local_size * count * self.spec.height * self.spec.width * 3)
+        # The machine's other processes take as many; all but the first do it when that one has what it needs.
+        processes = world.local_size - (world.local_rank > 0)
+        check_fitting(processes * count * self.spec.height * self.spec.width * 3)
         pixels = np.empty((count, self.spec.height, self.spec.width, 3), np.uint8)
         targets = np.empty(count, np.int64)
         decode = Decoder(self.spec, len(self.labels))

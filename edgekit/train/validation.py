@@ -7,7 +7,8 @@ from collections.abc import Callable
 import torch
 
 from edgekit.train.evaluate import BATCH, by_class, confusion, predict
-from edgekit.train.run import Run, precision
+from edgekit.train.run import Run
+from edgekit.train.step import precision
 from edgekit.train.tally import NotFinite, remedy_of
 
 

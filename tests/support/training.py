@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 from edgekit.cli import run
+from edgekit.train.options import Options
 from support.photos import write_folder
 
 SMALL = ["--weights", "none", "--width", "0.25", "--size", "32", "--stem-stride", "1", "--batch", "24"]
+# Learns in two epochs of four steps; with dropout as well, whose chance must not depend on where a run was stopped.
+TINY = Options(width=0.25, size=32, stem_stride=1, epochs=2, batch=30, lr=5e-3, head_lr=5e-3)
+LONGER = replace(TINY, epochs=3, dropout=0.2)
 
 
 def train(*arguments) -> int:

@@ -16,7 +16,7 @@ from edgekit.card import InputSpec
 from edgekit.errors import InputError
 from edgekit.images import ArraySet, labelled_folder
 from edgekit.preprocess import crop_and_resize, normalize
-from edgekit.train import cifar10, data
+from edgekit.train import cifar10, data, memory
 from edgekit.train.augment import NONE, Augmentation, augment
 from edgekit.train.fetch import cached
 from edgekit.train.recipes import RECIPES
@@ -143,9 +143,12 @@ def test_unreadable_images_are_left_out_and_named(tmp_path):
 
 
 def test_more_images_than_memory_is_said_before_they_are_read(monkeypatch):
-    monkeypatch.setattr(data, "MEMORY_SHARE", 1e-9)
+    pixels = random_pixels(6, 24)
+    data.for_evaluation(ArraySet(pixels, np.zeros(6, np.int64), ("a",)), SPEC, progress=False)
+    # As a container may have it, whatever its machine has.
+    monkeypatch.setattr(memory, "available_memory", lambda: 6 * 3 * SPEC.height * SPEC.width)
     with pytest.raises(InputError, match=r"fit into memory.*smaller --size"):
-        data.for_evaluation(ArraySet(random_pixels(6, 24), np.zeros(6, np.int64), ("a",)), SPEC, progress=False)
+        data.for_evaluation(ArraySet(pixels, np.zeros(6, np.int64), ("a",)), SPEC, progress=False)
 
 
 def test_split_is_stratified_disjoint_and_repeatable(photos):

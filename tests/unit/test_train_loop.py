@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from support.photos import tinted
+from support.training import LONGER
 
 from edgekit.card import InputSpec
 from edgekit.errors import InputError
@@ -19,12 +20,9 @@ from edgekit.train.evaluate import predict
 from edgekit.train.feed import PixelFeed, even_batch
 from edgekit.train.loop import train
 from edgekit.train.optimizer import set_rates
-from edgekit.train.options import Options
 from edgekit.train.recipes import LEAST_STEPS, MOST_EPOCHS, SCRATCH, TRANSFER, for_folder
 from edgekit.train.resume import Data, Partial, Progress, last_path
 from edgekit.train.stop import Stop
-
-TINY = Options(width=0.25, size=32, stem_stride=1, epochs=3, batch=30, lr=5e-3, head_lr=5e-3, dropout=0.2)
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +36,13 @@ def same(first, second):
 
 @pytest.fixture(scope="module")
 def unbroken(images):
-    return train(TINY, images)
+    return train(LONGER, images)
 
 
 def test_it_learns(images):
     pixels = np.stack([tinted(images.image(index), target) for index, target in enumerate(images.targets)])
     images = ArraySet(pixels, np.asarray(images.targets), images.labels)
-    result = train(replace(TINY, epochs=12, batch=10, dropout=0.0), images, images)
+    result = train(replace(LONGER, epochs=12, batch=10, dropout=0.0), images, images)
     assert result.epochs[-1].loss < result.epochs[0].loss
     assert result.epochs[-1].validation > 0.9
     assert result.images_per_second > 0
@@ -57,20 +55,20 @@ def test_a_short_run_is_judged_by_what_it_has_seen(images):
     """Not by the variance of 1 that normalizations begin with: then validation stays at 33 % instead of 80 %."""
     pixels = np.stack([tinted(images.image(index), target) for index, target in enumerate(images.targets)])
     easy = ArraySet(pixels, images.targets, images.labels)
-    options = replace(TINY, size=64, stem_stride=2, epochs=4, dropout=0.0)
+    options = replace(LONGER, size=64, stem_stride=2, epochs=4, dropout=0.0)
     result = train(options, easy, easy)
     assert result.epochs[-1].accuracy > 0.6
     assert result.epochs[-1].validation > 0.6
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(images, unbroken):
-    assert same(train(TINY, images).checkpoint.state, unbroken.checkpoint.state)
-    assert not same(train(replace(TINY, seed=1), images).checkpoint.state, unbroken.checkpoint.state)
+    assert same(train(LONGER, images).checkpoint.state, unbroken.checkpoint.state)
+    assert not same(train(replace(LONGER, seed=1), images).checkpoint.state, unbroken.checkpoint.state)
 
 
 def test_the_global_random_state_is_left_alone(images):
     before = torch.random.get_rng_state()
-    train(replace(TINY, epochs=1), images)
+    train(replace(LONGER, epochs=1), images)
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
@@ -95,10 +93,10 @@ def test_a_resumed_run_ends_with_the_bits_of_an_unbroken_one(images, unbroken, t
     with monkeypatch.context() as patch:
         interrupt_after(epochs, patch)
         with pytest.raises(KeyboardInterrupt):
-            train(TINY, images, out=out)
+            train(LONGER, images, out=out)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.last.pt"]
     torch.rand(7)  # whatever happened to the global state in between must not matter
-    result = train(TINY, images, out=out, resume=True)
+    result = train(LONGER, images, out=out, resume=True)
     assert same(result.checkpoint.state, unbroken.checkpoint.state)
     assert [epoch.loss for epoch in result.epochs] == [epoch.loss for epoch in unbroken.epochs]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.pt"]
@@ -123,7 +121,7 @@ def test_a_signal_waits_for_the_step_and_the_run_goes_on_from_it(images, unbroke
         with monkeypatch.context() as patch:
             patch.setattr(loop, "one_step", step)
             with pytest.raises(KeyboardInterrupt):
-                train(TINY, images, out=out)
+                train(LONGER, images, out=out)
         assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -131,7 +129,7 @@ def test_a_signal_waits_for_the_step_and_the_run_goes_on_from_it(images, unbroke
     assert steps[0] == 4 and len(steps) == at
     assert partial["steps"] == (at - 1) % 4 + 1
     torch.rand(7)
-    result = train(TINY, images, out=out, resume=True)
+    result = train(LONGER, images, out=out, resume=True)
     assert same(result.checkpoint.state, unbroken.checkpoint.state)
     assert [epoch.loss for epoch in result.epochs] == [epoch.loss for epoch in unbroken.epochs]
     assert [epoch.accuracy for epoch in result.epochs] == [epoch.accuracy for epoch in unbroken.epochs]
@@ -149,35 +147,35 @@ def test_a_second_signal_acts_at_once():
 def test_interrupted_before_the_first_epoch_leaves_nothing(images, tmp_path, monkeypatch):
     interrupt_after(0, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
-        train(TINY, images, out=tmp_path / "model.pt")
+        train(LONGER, images, out=tmp_path / "model.pt")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_resuming_refuses_what_is_not_the_same_run(images, tmp_path, monkeypatch):
     out = tmp_path / "model.pt"
     with pytest.raises(InputError, match=r"must find .*model\.last\.pt, got nothing"):
-        train(TINY, images, out=out, resume=True)
+        train(LONGER, images, out=out, resume=True)
     with monkeypatch.context() as patch:
         interrupt_after(1, patch)
         with pytest.raises(KeyboardInterrupt):
-            train(TINY, images, out=out)
+            train(LONGER, images, out=out)
     with pytest.raises(InputError, match=r"same options, got lr 0\.005 → 0\.001"):
-        train(replace(TINY, lr=1e-3), images, out=out, resume=True)
+        train(replace(LONGER, lr=1e-3), images, out=out, resume=True)
     with pytest.raises(InputError, match="same images, got others"):
-        train(TINY, images.subset(np.arange(90)), out=out, resume=True)
+        train(LONGER, images.subset(np.arange(90)), out=out, resume=True)
     with pytest.raises(InputError, match="same images, got others"):
-        train(TINY, images, images, out=out, resume=True)
+        train(LONGER, images, images, out=out, resume=True)
     assert last_path(out).exists()
-    checkpoints.save(last_path(out), train(replace(TINY, epochs=1), images).checkpoint)
+    checkpoints.save(last_path(out), train(replace(LONGER, epochs=1), images).checkpoint)
     with pytest.raises(InputError, match="unfinished run, got a finished checkpoint"):
-        train(TINY, images, out=out, resume=True)
+        train(LONGER, images, out=out, resume=True)
 
 
 @pytest.mark.parametrize("shares", [(30, 1, 2), (28, 4, 2), (30, 2, 2), (30, 1, 4)])
 def test_an_epoch_is_finished_by_steps_as_it_began(shares):
     """Otherwise images between the two would be seen twice, or not at all."""
     data, partial = Data(("a", "b"), "training", "validation"), Partial(1, 30, 10, 30.0, 1.0)
-    before = Progress(TINY, data, {}, None, {}, {}, [], (30, 1, 2), partial)
+    before = Progress(LONGER, data, {}, None, {}, {}, [], (30, 1, 2), partial)
     replace(before, partial=None).check_same(data, shares)
     if shares == (30, 1, 2):
         before.check_same(data, shares)
@@ -199,37 +197,37 @@ def unfinished(images, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         interrupt_after(1, patch)
         with pytest.raises(KeyboardInterrupt):
-            train(TINY, images, out=out)
+            train(LONGER, images, out=out)
     return out
 
 
 def test_what_keeps_a_run_from_going_on_is_found_before_images_are_read(images, unfinished, monkeypatch):
     monkeypatch.setattr(loop, "for_training", unreadable)
     with pytest.raises(InputError, match=r"same options, got lr .*model\.last\.pt to start anew"):
-        train(replace(TINY, lr=1e-3), images, out=unfinished, resume=True)
+        train(replace(LONGER, lr=1e-3), images, out=unfinished, resume=True)
     last_path(unfinished).unlink()
     with pytest.raises(InputError, match="must find"):
-        train(TINY, images, out=unfinished, resume=True)
+        train(LONGER, images, out=unfinished, resume=True)
 
 
 def test_an_unfinished_run_is_never_lost_silently(images, unfinished, monkeypatch):
     before = last_path(unfinished).read_bytes()
     monkeypatch.setattr(loop, "for_training", unreadable)
     with pytest.raises(InputError, match=r"got .*model\.last\.pt\. Add --resume, or delete it to start anew\."):
-        train(TINY, images, out=unfinished)
+        train(LONGER, images, out=unfinished)
     assert last_path(unfinished).read_bytes() == before
 
 
 def test_a_finished_run_says_so_when_it_is_resumed(images, tmp_path):
     out = tmp_path / "model.pt"
-    train(replace(TINY, epochs=1), images, out=out)
+    train(replace(LONGER, epochs=1), images, out=out)
     with pytest.raises(InputError, match=r"model\.pt, which is already finished"):
-        train(replace(TINY, epochs=1), images, out=out, resume=True)
+        train(replace(LONGER, epochs=1), images, out=out, resume=True)
 
 
 def test_two_runs_write_the_same_bytes(images, tmp_path):
     for name in ("one.pt", "another.pt"):
-        train(replace(TINY, epochs=1), images, out=tmp_path / name)
+        train(replace(LONGER, epochs=1), images, out=tmp_path / name)
     assert (tmp_path / "one.pt").read_bytes() == (tmp_path / "another.pt").read_bytes()
 
 
@@ -237,13 +235,13 @@ def test_a_loss_that_is_not_finite_names_the_step(images, tmp_path):
     with pytest.raises(
         InputError, match=r"must stay finite, got (nan|inf) in step \d+ of epoch 1, at a rate of .* use a lower --lr"
     ):
-        train(replace(TINY, lr=1e30, head_lr=1e30, warmup=0.01), images, out=tmp_path / "model.pt")
+        train(replace(LONGER, lr=1e30, head_lr=1e30, warmup=0.01), images, out=tmp_path / "model.pt")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_frozen_blocks_keep_weights_and_statistics(images):
-    start = train(replace(TINY, epochs=1, lr=1e-9, head_lr=1e-9, freeze=19), images).checkpoint.state
-    result = train(replace(TINY, freeze=3), images).checkpoint.state
+    start = train(replace(LONGER, epochs=1, lr=1e-9, head_lr=1e-9, freeze=19), images).checkpoint.state
+    result = train(replace(LONGER, freeze=3), images).checkpoint.state
     frozen = tuple(f"features.{index}." for index in range(3))
     assert all(torch.equal(result[name], start[name]) for name in result if name.startswith(frozen))
     changed = {name for name in result if not torch.equal(result[name], start[name])}
@@ -251,22 +249,22 @@ def test_frozen_blocks_keep_weights_and_statistics(images):
 
 
 def test_rates_rise_and_then_fall_to_nothing(images):
-    run = loop.start(replace(TINY, epochs=10), PixelFeed(for_evaluation(images, InputSpec(32, 32), False)), None)
+    run = loop.start(replace(LONGER, epochs=10), PixelFeed(for_evaluation(images, InputSpec(32, 32), False)), None)
     total = run.steps * 10
     rates = []
     for step in range(total):
-        set_rates(run.optimizer, TINY.warmup, step / total)
+        set_rates(run.optimizer, LONGER.warmup, step / total)
         rates.append(run.optimizer.param_groups[0]["lr"])
     top = rates.index(max(rates))
-    assert max(rates) == pytest.approx(TINY.lr)
+    assert max(rates) == pytest.approx(LONGER.lr)
     assert top == math.ceil(0.2 * total)
     assert rates[: top + 1] == sorted(rates[: top + 1])
     assert rates[top:] == sorted(rates[top:], reverse=True)
-    assert rates[-1] < 0.01 * TINY.lr
+    assert rates[-1] < 0.01 * LONGER.lr
 
 
 def test_a_set_smaller_than_a_batch_is_one_batch(images):
-    result = train(replace(TINY, epochs=1, batch=512), images)
+    result = train(replace(LONGER, epochs=1, batch=512), images)
     assert result.epochs[0].images == len(images.paths)
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from support.checkpoints import write
 from support.photos import CLASSES
+from support.training import TINY
 from torch import nn
 from torch.nn import functional as F
 
@@ -27,11 +28,9 @@ from edgekit.train.loop import train
 from edgekit.train.mixing import mix, soft_targets
 from edgekit.train.objective import load_teacher, loss_of, range_penalty
 from edgekit.train.optimizer import make_optimizer, set_rates
-from edgekit.train.options import Options
-from edgekit.train.run import begin_epoch, frozen_blocks, move_average, one_step, start
+from edgekit.train.run import move_average, start
+from edgekit.train.step import begin_epoch, frozen_blocks, one_step
 from edgekit.train.world import World
-
-TINY = Options(width=0.25, size=32, stem_stride=1, epochs=2, batch=30, lr=5e-3, head_lr=5e-3)
 
 
 @pytest.fixture(scope="module")

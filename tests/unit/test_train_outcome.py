@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from support.training import LONGER
 
 from edgekit.cli import run
 from edgekit.errors import InputError, MissingError
@@ -23,14 +24,11 @@ from edgekit.train.feed import PixelFeed, ahead
 from edgekit.train.find_rate import find_rate
 from edgekit.train.log import Log
 from edgekit.train.loop import train
-from edgekit.train.options import Options
 from edgekit.train.resume import Partial, best_path, last_path
 from edgekit.train.run import start
 from edgekit.train.stop import Stop
 from edgekit.train.tally import Tally
 from edgekit.train.world import World, choose_device
-
-TINY = Options(width=0.25, size=32, stem_stride=1, epochs=3, batch=30, lr=5e-3, head_lr=5e-3, dropout=0.2)
 
 
 @pytest.fixture(scope="module")
@@ -52,14 +50,14 @@ def test_the_best_epoch_stays_if_it_is_not_the_last(images, tmp_path, monkeypatc
         return scores[len(states) - 1]
 
     monkeypatch.setattr(loop, "validate", judged)
-    result = train(TINY, images, images, out=out)
+    result = train(LONGER, images, images, out=out)
     assert result.best == 1
     assert same(checkpoints.load(best).state, states[1])
     assert same(checkpoints.load(out).state, states[2])
     # Equal: the later one, which is the last; nothing else is left.
     states.clear()
     scores[:] = [0.2, 0.6, 0.6]
-    train(TINY, images, images, out=tmp_path / "other.pt")
+    train(LONGER, images, images, out=tmp_path / "other.pt")
     assert not (tmp_path / "other.best.pt").exists()
 
 
@@ -76,10 +74,10 @@ def test_a_loss_that_is_not_finite_leaves_the_last_good_epoch(images, tmp_path, 
     with pytest.raises(
         InputError, match=r"got nan in step 3 of epoch 2, at a rate of 0\.00\d+ \(losses before: \d"
     ) as found:
-        train(TINY, images, out=out)
+        train(LONGER, images, out=out)
     assert f"after epoch 1 of 3: --weights {last_path(out)} and another --out begin from it." in found.value.remedy
     monkeypatch.undo()
-    other = replace(TINY, epochs=1, lr=1e-9, head_lr=1e-9, weights=str(last_path(out)))
+    other = replace(LONGER, epochs=1, lr=1e-9, head_lr=1e-9, weights=str(last_path(out)))
     begun = train(other, images, out=tmp_path / "other.pt").checkpoint.state["classifier.1.weight"]
     kept = checkpoints.load(last_path(out))
     torch.testing.assert_close(begun, kept.state["classifier.1.weight"], rtol=1e-4, atol=1e-6)
@@ -118,7 +116,7 @@ def test_a_last_step_that_diverges_leaves_the_epoch_before_it(images, tmp_path, 
     out = tmp_path / "model.pt"
     spoil_after(8, monkeypatch, spoil)
     with pytest.raises(InputError, match=said):
-        train(TINY, images, images, out=out)
+        train(LONGER, images, images, out=out)
     for path in (last_path(out), best_path(out)):
         assert all(bool(value.isfinite().all()) for value in checkpoints.load(path).state.values())
     assert len(checkpoints.load(last_path(out)).resume["epochs"]) == 1
@@ -126,7 +124,7 @@ def test_a_last_step_that_diverges_leaves_the_epoch_before_it(images, tmp_path, 
 
 
 def test_a_single_step_that_diverges_leaves_nothing(images, tmp_path):
-    options = replace(TINY, batch=120, epochs=1, lr=1e30, head_lr=1e30, warmup=0.01)
+    options = replace(LONGER, batch=120, epochs=1, lr=1e30, head_lr=1e30, warmup=0.01)
     with pytest.raises(InputError, match="must stay finite, got others"):
         train(options, images, images, out=tmp_path / "model.pt")
     assert list(tmp_path.iterdir()) == []
@@ -134,7 +132,7 @@ def test_a_single_step_that_diverges_leaves_nothing(images, tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_in_validation_ends_it_and_going_on_begins_with_it(images, tmp_path, monkeypatch, number):
-    unbroken = train(TINY, images, images)
+    unbroken = train(LONGER, images, images)
     out, calls, predict = tmp_path / "model.pt", [], validation.predict
 
     def predicted(*arguments, **more):
@@ -149,14 +147,14 @@ def test_a_signal_in_validation_ends_it_and_going_on_begins_with_it(images, tmp_
     try:
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(validation, "predict", predicted)
-            train(TINY, images, images, out=out)
+            train(LONGER, images, images, out=out)
     finally:
         signal.signal(signal.SIGTERM, before)
     # No more at a time than a step has.
     assert calls == [30, 30]
     kept = checkpoints.load(last_path(out)).resume
     assert (len(kept["epochs"]), kept["partial"]["steps"]) == (1, 4)
-    result = train(TINY, images, images, out=out, resume=True)
+    result = train(LONGER, images, images, out=out, resume=True)
     assert same(result.checkpoint.state, unbroken.checkpoint.state)
     key = ("loss", "accuracy", "validation")
     curves = [[[getattr(epoch, name) for name in key] for epoch in each.epochs] for each in (result, unbroken)]
@@ -177,7 +175,7 @@ def test_another_process_may_have_had_the_signal():
 
 @pytest.mark.parametrize("amp", ["bf16", "fp16"])
 def test_lower_precision_goes_on_to_the_same_bits(images, tmp_path, monkeypatch, amp):
-    options, out, dtypes = replace(TINY, amp=amp), tmp_path / "model.pt", set()
+    options, out, dtypes = replace(LONGER, amp=amp), tmp_path / "model.pt", set()
 
     def look(_module, _inputs, output):
         dtypes.add(output.dtype)
@@ -211,30 +209,30 @@ def test_rounding_to_int8_is_of_float32_in_lower_precision_too(images, monkeypat
         return round_weight(weight)
 
     monkeypatch.setattr(quantization_aware, "round_weight", watched)
-    result = train(replace(TINY, arch=arch, epochs=2, qat_epochs=1, amp="bf16"), images)
+    result = train(replace(LONGER, arch=arch, epochs=2, qat_epochs=1, amp="bf16"), images)
     assert rounded == {(torch.float32, False)}
     assert len(result.epochs) == 2
 
 
 def test_too_small_a_batch_for_its_processes_is_refused(images):
-    feed = PixelFeed(for_evaluation(images, TINY.spec))
+    feed = PixelFeed(for_evaluation(images, LONGER.spec))
     with pytest.raises(InputError, match="two images for each of 16 processes, got 30"):
-        start(TINY, feed, None, world=World(size=16))
-    assert start(TINY, feed, None, world=World(size=15)).batch == 30
+        start(LONGER, feed, None, world=World(size=16))
+    assert start(LONGER, feed, None, world=World(size=15)).batch == 30
 
 
 def test_one_image_is_no_batch(images):
     """A normalization has nothing to divide by."""
-    pixels = for_evaluation(images, TINY.spec).share(World(size=len(images.paths)))
+    pixels = for_evaluation(images, LONGER.spec).share(World(size=len(images.paths)))
     with pytest.raises(InputError, match=r"A step must have two images, got 1\. Use a larger --batch or more images"):
-        start(TINY, PixelFeed(pixels), None)
+        start(LONGER, PixelFeed(pixels), None)
 
 
 def test_tensorboard_reads_what_each_epoch_gave(images, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     with Log(tmp_path) as log:
-        result = train(TINY, images, images, log=log)
+        result = train(LONGER, images, images, log=log)
     events = EventAccumulator(str(tmp_path)).Reload()
     for name, of in (("loss/training", "loss"), ("top-1/training", "accuracy"), ("top-1/validation", "validation")):
         written = [(event.step, event.value) for event in events.Scalars(name)]
@@ -243,7 +241,7 @@ def test_tensorboard_reads_what_each_epoch_gave(images, tmp_path):
 
 
 def test_the_rate_finder_refuses_weights_that_are_no_numbers(images, tmp_path):
-    train(replace(TINY, epochs=1), images, out=tmp_path / "m.pt")
+    train(replace(LONGER, epochs=1), images, out=tmp_path / "m.pt")
     kept = checkpoints.load(tmp_path / "m.pt")
     state = {
         name: torch.full_like(value, float("nan")) if value.is_floating_point() else value
@@ -251,7 +249,7 @@ def test_the_rate_finder_refuses_weights_that_are_no_numbers(images, tmp_path):
     }
     checkpoints.save(tmp_path / "nan.pt", replace(kept, state=state))
     with pytest.raises(InputError, match="The loss must be finite at the lowest rate"):
-        find_rate(replace(TINY, weights=str(tmp_path / "nan.pt")), images, None, World())
+        find_rate(replace(LONGER, weights=str(tmp_path / "nan.pt")), images, None, World())
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch):
@@ -270,13 +268,13 @@ def test_a_dry_run_without_memory_proposes_a_batch(photos, monkeypatch, capsys):
     def too_large(*_arguments):
         raise torch.OutOfMemoryError("no more")
 
-    monkeypatch.setattr("edgekit.train.run._step", too_large)
+    monkeypatch.setattr("edgekit.train.step._step", too_large)
     assert run(["train", str(photos), "--dry-run", "--weights", "none", "--size", "32", "--batch", "24"]) == 2
     assert "A step with 24 images must fit into memory" in capsys.readouterr().err
 
 
 def test_the_rate_finder_proposes_a_rate_that_trains(images, tmp_path, capsys):
-    proposed = find_rate(replace(TINY, head_lr=1e-2), images, tmp_path / "m.pt", World())
+    proposed = find_rate(replace(LONGER, head_lr=1e-2), images, tmp_path / "m.pt", World())
     lines = (tmp_path / "m.lr.csv").read_text().splitlines()
     assert lines[0] == "lr,loss"
     rates, losses = np.array([line.split(",") for line in lines[1:]], float).T
@@ -284,13 +282,13 @@ def test_the_rate_finder_proposes_a_rate_that_trains(images, tmp_path, capsys):
     assert proposed == pytest.approx(rates[losses.argmin()] / 10, rel=1e-4)
     assert f"Try --lr {proposed:.2g} --head-lr {2 * proposed:.2g}" in capsys.readouterr().err
     assert 1e-5 < proposed < 0.1
-    trained = train(replace(TINY, lr=proposed, head_lr=2 * proposed, dropout=0.0), images)
+    trained = train(replace(LONGER, lr=proposed, head_lr=2 * proposed, dropout=0.0), images)
     assert trained.epochs[-1].loss < trained.epochs[0].loss
 
 
 @pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++"))), reason="there is no C++ compiler here")
 def test_a_compiled_network_takes_the_same_step(images):
-    options = replace(TINY, arch="mobilenet_v1", batch=120, epochs=1, dropout=0.0)
+    options = replace(LONGER, arch="mobilenet_v1", batch=120, epochs=1, dropout=0.0)
     plain, compiled = (train(replace(options, compile=flag), images) for flag in (False, True))
     # The loss is of before the step, whose kernels sum in another order; statistics are of its forward pass.
     assert compiled.epochs[0].loss == pytest.approx(plain.epochs[0].loss, rel=1e-4)

@@ -4,16 +4,15 @@ from dataclasses import replace
 
 import pytest
 import torch
+from support.training import TINY
 
 from edgekit.images import labelled_folder
 from edgekit.models import create
 from edgekit.train.data import for_training
 from edgekit.train.feed import PixelFeed
-from edgekit.train.options import Options
 from edgekit.train.quantization_aware import keep_statistics, make_aware, round_activation, round_weight
-from edgekit.train.run import begin_epoch, start
-
-TINY = Options(width=0.25, size=32, stem_stride=1, epochs=2, batch=30, lr=5e-3, head_lr=5e-3)
+from edgekit.train.run import start
+from edgekit.train.step import begin_epoch
 
 
 @pytest.fixture(scope="module")
