@@ -5,7 +5,8 @@
 Every step is a command that a user has, and is left out if its result is there: after an interruption the same line
 goes on. The int8 files end in edgekit/shipped/, the records in benchmarks/results/training/, and the float networks in
 benchmarks/shipped/, with weights in half precision: from these the int8 files are made and judged, and training the
-students needs no hour for the teacher first. Delete one there to train it anew; all of them need hours on a CPU.
+students needs no hour for the teacher first. To train one anew delete it there and in the folder; each needs hours on a
+CPU.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from benchmarks import imagenet_v1
 from benchmarks.cifar10_folders import write_folders
 from benchmarks.support import EDGEKIT
 from benchmarks.training import RUNS, keep_record
-from edgekit import shipped
-from edgekit.files import write_whole
+from edgekit import bundle, shipped
+from edgekit.files import sha256, write_whole
 from edgekit.train import checkpoint, cifar10
 
 TEACHER, IMAGENET_V1 = "teacher", "imagenet_v1"
@@ -116,25 +117,30 @@ def _train(folder: Path, stem: str) -> None:
     target, kept = folder / f"{stem}.pt", FLOAT / f"{stem}.pt"
     if kept.exists():
         shutil.copyfile(kept, target)
-    if target.exists():
         return
     if stem == IMAGENET_V1:
         imagenet_v1.write(target)
         return
-    if stem != TEACHER:
-        _train(folder, TEACHER)
     training = TRAININGS[stem]
-    start: tuple[str, ...] = ()
-    if training.start:
-        _train(folder, training.start)
-        start = ("--weights", f"{training.start}.pt")
-    resume = ("--resume",) if (folder / f"{stem}.last.pt").exists() else ()
-    words = ("train", "cifar10", "--out", f"{stem}.pt", *training.options, *start, *resume)
-    subprocess.run([*EDGEKIT, *words], cwd=folder, check=True)
+    if not target.exists():
+        _run(folder, training)
     keep_record(folder / f"{stem}.run.json")
     if training.is_shipped or stem == TEACHER:
         halve(target, kept)
         shutil.copyfile(kept, target)
+
+
+def _run(folder: Path, training: Training) -> None:
+    """From its start, or from where it was stopped."""
+    if training.stem != TEACHER:
+        _train(folder, TEACHER)
+    start: tuple[str, ...] = ()
+    if training.start:
+        _train(folder, training.start)
+        start = ("--weights", f"{training.start}.pt")
+    resume = ("--resume",) if (folder / f"{training.stem}.last.pt").exists() else ()
+    words = ("train", "cifar10", "--out", f"{training.stem}.pt", *training.options, *start, *resume)
+    subprocess.run([*EDGEKIT, *words], cwd=folder, check=True)
 
 
 def halve(trained: Path, kept: Path) -> None:
@@ -145,7 +151,9 @@ def halve(trained: Path, kept: Path) -> None:
 
 
 def _convert(folder: Path, stem: str) -> None:
-    if not (folder / f"{stem}.tflite").exists():
+    model = folder / f"{stem}.tflite"
+    if not model.exists() or bundle.read(model).card.provenance.reference_sha256 != sha256(folder / f"{stem}.pt"):
+        (folder / f"{stem}.json").unlink(missing_ok=True)
         words = ("convert", f"{stem}.pt", "--calibration", "calibration", "--labelled", "--golden", "golden")
         subprocess.run([*EDGEKIT, *words, "--recipe", RECIPE, "--out", f"{stem}.tflite"], cwd=folder, check=True)
     if not (folder / f"{stem}.json").exists():

@@ -26,7 +26,7 @@ from edgekit.allocator import keep_memory
 from edgekit.images import ArraySet
 from edgekit.models import create
 from edgekit.train import loop
-from edgekit.train.data import ROOM
+from edgekit.train.data import with_room
 from edgekit.train.log import Log
 from edgekit.train.optimizer import make_optimizer, set_rates
 from edgekit.train.options import Options
@@ -96,7 +96,7 @@ def measured(title: str, steps: int, turns: int, keep: bool) -> dict[str, list[f
     # The first epoch does not count: it makes kernels for the shapes.
     options = replace(CASES[title], epochs=turns + 1)
     random = np.random.default_rng(0)
-    side = round(options.size * ROOM)
+    side = with_room(options.spec, options.augmentation).height
     count = options.batch * steps
     pixels = random.integers(0, 256, (count, side, side, 3), np.uint8)
     images = ArraySet(pixels, random.integers(0, CLASSES, count), tuple(map(str, range(CLASSES))))

@@ -73,7 +73,9 @@ def augment(pixels: Tensor, size: tuple[int, int], how: Augmentation, generator:
     if not how.resizes and images.shape[2:] == size:
         half = torch.tensor(size[::-1]) / 2.0
         offsets = (offsets * half).round() / half
-    grid = _grid(scales.to(images.device), offsets.to(images.device), size)
+    # Here and below: a GPU that is at work need not be waited for.
+    scales, offsets = (values.to(images.device, non_blocking=True) for values in (scales, offsets))
+    grid = _grid(scales, offsets, size)
     # Only shifts look beyond the edges; mirroring there takes a third longer.
     padding = "reflection" if how.shift else "border"
     varied = F.grid_sample(images, grid, mode="bilinear", padding_mode=padding, align_corners=False)
@@ -111,16 +113,15 @@ def _grid(scales: Tensor, offsets: Tensor, size: tuple[int, int]) -> Tensor:
 
 def _cutout(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
     """In place."""
-    count, _, height, width = images.shape
-    places = torch.rand(count, 2, generator=generator).tolist()
-    chosen = (torch.rand(count, generator=generator) < 0.5).tolist()
-    for index, (row, column) in enumerate(places):
-        if chosen[index]:
-            images[index, :, _span(row, share, height), _span(column, share, width)] = 127.5
-    return images
+    count = len(images)
+    places = torch.rand(count, 2, generator=generator)
+    chosen = torch.rand(count, generator=generator) < 0.5
+    rows, columns = (_within(middle, share, side) for middle, side in zip(places.T, images.shape[2:], strict=True))
+    grey = chosen[:, None, None] & rows[:, :, None] & columns[:, None, :]
+    return images.masked_fill_(grey[:, None].to(images.device, non_blocking=True), 127.5)
 
 
-def _span(middle: float, share: float, side: int) -> slice:
-    """Pixels whose centre is within half of `share` of the middle, all as shares of the side."""
-    first, last = (middle - share / 2) * side - 0.5, (middle + share / 2) * side - 0.5
-    return slice(max(0, math.ceil(first)), max(0, math.floor(last) + 1))
+def _within(middle: Tensor, share: float, side: int) -> Tensor:
+    """(N, side) bool: pixels whose centre is within half of `share` of the middle (N,), all as shares of the side."""
+    centres = (torch.arange(side) + 0.5) / side
+    return (centres - middle[:, None]).abs() <= share / 2

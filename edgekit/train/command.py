@@ -187,9 +187,17 @@ def _train(
     from edgekit.train.record import write_record
 
     with Log(tensorboard if world.is_first else None) as log:
-        result = train(options, train_set, val_set, out=out, resume=resume, world=world, log=log)
+        result = train(
+            options,
+            train_set,
+            val_set,
+            out=out,
+            resume=resume,
+            world=world,
+            log=log,
+            kept=lambda found: write_record(out, options, found, world),
+        )
     if world.is_first:
-        write_record(out, options, result, world)
         _summary(result, out)
 
 

@@ -24,8 +24,9 @@ from edgekit.train.memory import check_fitting
 from edgekit.train.survey import first_copies
 from edgekit.train.world import World
 
-# Photos are kept this much larger than the input, so that zooming in while training does not blur them.
-ROOM = 1.25
+# How much larger than the input photos are kept, so that zooming in while training does not blur them: at most, for 224
+# pixels, as large as ImageNet's mostly are.
+LEAST_ROOM, MOST_ROOM = 1.25, 1.6
 FINGERPRINT_BLOCK = 256
 
 T = TypeVar("T")
@@ -73,7 +74,8 @@ class PixelSet:
 
 def with_room(spec: InputSpec, how: Augmentation) -> InputSpec:
     """The size that images to train on are kept at: larger than the input where only a part of them may be shown."""
-    side = round(spec.height * ROOM) if how.resizes else spec.height
+    room = min(MOST_ROOM, max(LEAST_ROOM, 1.0 / (1.0 - how.zoom))) if how.resizes else 1.0
+    side = round(spec.height * room)
     return replace(spec, height=side, width=side)
 
 

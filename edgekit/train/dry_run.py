@@ -57,14 +57,14 @@ def dry_run(
         raise InputError("At least one image to train on must be readable, got none.", "See the lines above.")
     options = replace(options, batch=max(2, even_batch(images, options.batch, world.size)))
     with enough_memory(options.batch, world.size):
-        rates = images_per_second(options, len(train_set.labels), world)
+        rates = images_per_second(options, train_set.labels, world)
     seconds = sum(images / rate for rate in rates)
     rate = options.epochs * images / seconds
     took = f"{_duration(seconds)} for {options.epochs} epoch{'s'[: options.epochs - 1]} without validation"
     console.print(f"About {took} ({rate:.0f} images/s on this machine).", soft_wrap=True)
 
 
-def images_per_second(options: Options, classes: int, world: World) -> list[float]:
+def images_per_second(options: Options, labels: tuple[str, ...], world: World) -> list[float]:
     """How fast this machine trains in each epoch: the median of some steps on noise, augmentation included.
 
     Epochs differ by how many blocks are frozen, and by int8's rounding.
@@ -76,8 +76,8 @@ def images_per_second(options: Options, classes: int, world: World) -> list[floa
         generator = torch.Generator().manual_seed(0)
         side = with_room(options.spec, options.augmentation).height
         pixels = torch.randint(0, 256, (options.batch, side, side, 3), dtype=torch.uint8, generator=generator)
-        targets = torch.randint(0, classes, (options.batch,), generator=generator)
-        noise = PixelSet(pixels, targets, tuple(map(str, range(classes))))
+        targets = torch.randint(0, len(labels), (options.batch,), generator=generator)
+        noise = PixelSet(pixels, targets, labels)
         mine = pixels[:count].to(world.device), targets[:count].to(world.device)
         # Its weights do not change the time, and need not be fetched.
         run = start(options, PixelFeed(noise), None, world=world, restored=True)

@@ -49,9 +49,9 @@ def find_rate(options: Options, train_set: ImageSet | ShardSet, out: Path | None
     Raises:
         InputError: As `train`; or not even the first loss is finite.
     """
-    keep_memory()
     with world.one_after_another():
         feed = as_feed(train_set, options)
+    keep_memory()
     with torch.random.fork_rng(devices=[]), enough_memory(options.batch, world.size):
         rates, losses = curve(replace(options, qat_epochs=0), feed, world)
     if not losses:

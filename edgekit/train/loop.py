@@ -6,6 +6,7 @@ unbroken one (same thread and process count).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -83,6 +84,7 @@ def train(
     resume: bool = False,
     world: World | None = None,
     log: Log | None = None,
+    kept: Callable[[Result], object] | None = None,
 ) -> Result:
     """Train a network from start to finish.
 
@@ -96,6 +98,8 @@ def train(
         resume: Go on from that file.
         world: The processes that share the work; this one alone by default. Every one of them must call this.
         log: Where each epoch is told to, as well.
+        kept: Called by the first process when the finished checkpoint is written, and before that is removed which
+            `resume` needs: if it fails, the same command with `resume` comes here again.
 
     Raises:
         InputError: `out` cannot be written, no ImageNet weights for this architecture, nothing to resume, another
@@ -107,7 +111,6 @@ def train(
     before = _before(options, out, resume)
     if options.weights == "imagenet":
         check_available(options.architecture)
-    keep_memory()
     with world.one_after_another():
         pixels = as_feed(train_set, options)
         judges = None if val_set is None else as_judges(val_set, options)
@@ -120,6 +123,8 @@ def train(
     training = world.by_first(pixels.fingerprint) if out else ""
     validation = world.by_first(judges.fingerprint) if out and judges is not None else ""
     data = resuming.Data(pixels.labels, training, validation)
+    # Not before: what decoders take must be given back.
+    keep_memory()
     with torch.random.fork_rng(devices=[]):
         with world.one_after_another(), enough_memory(options.batch, world.size):
             run = start(options, pixels, val_pixels, world=world, restored=resume)
@@ -135,11 +140,15 @@ def train(
         if not run.classes:  # all epochs were done before
             validate(run)
     checkpoint = as_checkpoint(run)
-    if out is not None and world.is_first:
-        _finish(Path(out), checkpoint, run.epochs)
     skipped = world.gather(pixels.skipped + (val_pixels.skipped if val_pixels else ()))
     seconds = sum(epoch.seconds for epoch in run.epochs)
-    return Result(checkpoint, run.epochs, seconds, skipped, data.training, data.validation, run.classes)
+    result = Result(checkpoint, run.epochs, seconds, skipped, data.training, data.validation, run.classes)
+    if out is not None and world.is_first:
+        checkpoints.save(Path(out), checkpoint)
+        if kept is not None:
+            kept(result)
+        _tidy(Path(out), run.epochs)
+    return result
 
 
 def as_feed(images: ImageSet | ShardSet, options: Options) -> Feed:
@@ -200,8 +209,7 @@ def _place(run: Run) -> str:
     return f"epoch {len(run.epochs)} of {run.options.epochs}{steps}"
 
 
-def _finish(out: Path, checkpoint: Checkpoint, epochs: list[Epoch]) -> None:
-    checkpoints.save(out, checkpoint)
+def _tidy(out: Path, epochs: list[Epoch]) -> None:
     last_path(out).unlink(missing_ok=True)
     if best_of(epochs) in (None, len(epochs) - 1):
         best_path(out).unlink(missing_ok=True)

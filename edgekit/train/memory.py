@@ -91,6 +91,8 @@ def most_data(world: World) -> int | None:
     available = available_memory() if sys.platform.startswith("linux") and world.device.type == "cpu" else None
     if available is None:
         return None
+    # PyTorch's threads begin now: there must be memory for their stacks, which are in what this process has then.
+    torch.ones(2**20).sum()
     more = max(available - RESERVE, available / 2) / world.local_size
     return _bytes(Path("/proc/self/status"), "VmData") + int(more)
 

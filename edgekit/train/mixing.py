@@ -57,7 +57,7 @@ def mix(images: Tensor, targets: Tensor, how: Augmentation, generator: torch.Gen
     if not (how.mixup or how.cutmix):
         return images, targets
     draw = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
-    other = torch.randperm(len(images), generator=generator).to(images.device)
+    other = torch.randperm(len(images), generator=generator).to(images.device, non_blocking=True)
     is_cut = how.cutmix > 0 and (not how.mixup or draw.random() < 0.5)
     if is_cut:
         return _paste(images, targets, other, float(draw.beta(how.cutmix, how.cutmix)), draw)

@@ -13,6 +13,8 @@ from edgekit.models import MODELS
 from edgekit.train.augment import Augmentation
 
 STRIDE = 32
+# Words that `weights` may be; all else is a file.
+NO_FILES = ("imagenet", "none")
 
 _Range = tuple[Callable[[Any], bool], str]
 _SHARE: _Range = (lambda value: 0 <= value < 1, "in [0, 1)")

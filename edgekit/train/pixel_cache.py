@@ -22,9 +22,11 @@ from numpy.typing import NDArray
 
 from edgekit.card import InputSpec, to_plain
 from edgekit.errors import InputError
+from edgekit.files import write_whole
 from edgekit.images import FileSet
 from edgekit.preprocess import Image, crop_and_resize
 from edgekit.progress import progress_bar
+from edgekit.runtime import available_cores
 from edgekit.train.fetch import cache_folder
 
 # Part of the key: another way to prepare images makes others.
@@ -66,13 +68,42 @@ def prepare(images: FileSet, spec: InputSpec, progress: bool = True) -> Pixels:
         InputError: None can be read, or the cache's disk has no room.
     """
     folder = cache_folder() / "pixels" / _key(images, spec)
-    if not folder.is_dir():
+    found = _read(folder)
+    if found is None or _can_read_more(images, spec, found):
+        # Whoever has the old one mapped keeps it until he ends.
+        shutil.rmtree(folder, ignore_errors=True)
         _make(folder, images, spec, progress)
+        found = _read(folder)
+    if found is None:
+        raise InputError(f"The prepared images must stay in {folder}, got none there.", "Did another run remove them?")
     os.utime(folder)
-    what = json.loads((folder / "what.json").read_text(encoding="utf-8"))
-    pixels = np.load(folder / "pixels.npy", mmap_mode="r")[: len(what["kept"])]
     _forget_oldest(folder)
-    return Pixels(pixels, np.asarray(what["kept"], np.int64), tuple(what["skipped"]))
+    return found
+
+
+def _read(folder: Path) -> Pixels | None:
+    """What is there; None too for what a power cut has left."""
+    try:
+        what = json.loads((folder / "what.json").read_text(encoding="utf-8"))
+        kept, skipped = np.asarray(what["kept"], np.int64), tuple(what["skipped"])
+        pixels = np.load(folder / "pixels.npy", mmap_mode="r")[: len(kept)]
+    except (OSError, ValueError, LookupError):
+        return None
+    return Pixels(pixels, kept, skipped)
+
+
+def _can_read_more(images: FileSet, spec: InputSpec, found: Pixels) -> bool:
+    """Whether an image that could not be read can be now: permissions and OpenCV's limits are not in the key."""
+    left_out = np.setdiff1d(np.arange(len(images.paths)), found.kept)
+    return any(not isinstance(_one(images, index, spec), str) for index in left_out.tolist())
+
+
+def _one(images: FileSet, index: int, spec: InputSpec) -> Image | str:
+    """A prepared image, or why there is none."""
+    try:
+        return crop_and_resize(images.image(index), spec)
+    except InputError as error:
+        return error.message
 
 
 def _key(images: FileSet, spec: InputSpec) -> str:
@@ -111,7 +142,7 @@ def _make(folder: Path, images: FileSet, spec: InputSpec, progress: bool) -> Non
         pixels.flush()
         del pixels
         what = {"kept": kept, "skipped": skipped}
-        (part / "what.json").write_text(json.dumps(what), encoding="utf-8")
+        write_whole(part / "what.json", json.dumps(what))
         try:
             part.rename(folder)
         except OSError:
@@ -122,19 +153,12 @@ def _make(folder: Path, images: FileSet, spec: InputSpec, progress: bool) -> Non
 
 def _decoded(images: FileSet, spec: InputSpec, progress: bool) -> Iterator[tuple[int, Image | str]]:
     """Each image, or why there is none, in order; OpenCV decodes without holding the interpreter."""
-
-    def one(index: int) -> Image | str:
-        try:
-            return crop_and_resize(images.image(index), spec)
-        except InputError as error:
-            return error.message
-
     count = len(images.paths)
-    with ThreadPoolExecutor(os.cpu_count()) as pool, progress_bar(unit="images") as bar:
+    with ThreadPoolExecutor(available_cores()) as pool, progress_bar(unit="images") as bar:
         task = bar.add_task("Reading images", total=count, visible=progress)
         for start in range(0, count, CHUNK):
             indices: Sequence[int] = range(start, min(start + CHUNK, count))
-            yield from zip(indices, pool.map(one, indices), strict=True)
+            yield from zip(indices, pool.map(lambda index: _one(images, index, spec), indices), strict=True)
             bar.update(task, advance=len(indices))
 
 
@@ -173,15 +197,30 @@ def _forget_oldest(used: Path) -> None:
     What was begun by runs that were killed goes as well.
     """
     for path in used.parent.glob(f"{UNFINISHED}*"):
-        if path.stat().st_mtime < time.time() - ABANDONED_SECONDS:
+        if _last_used(path) < time.time() - ABANDONED_SECONDS:
             shutil.rmtree(path, ignore_errors=True)
     others = [path for path in used.parent.iterdir() if path != used and not path.name.startswith(".")]
-    sizes = {path: sum(file.stat().st_size for file in path.glob("*")) for path in others}
-    for path in sorted(others, key=lambda path: path.stat().st_mtime):
-        if sum(sizes.values()) + sum(file.stat().st_size for file in used.glob("*")) <= MOST_BYTES:
-            return
-        if path.stat().st_mtime >= STARTED:
+    sizes = {path: _size(path) for path in others}
+    times = {path: _last_used(path) for path in others}
+    for path in sorted(others, key=times.__getitem__):
+        if sum(sizes.values()) + _size(used) <= MOST_BYTES or times[path] >= STARTED:
             return
         # Whoever has it mapped keeps it until he ends.
         shutil.rmtree(path, ignore_errors=True)
         del sizes[path]
+
+
+def _last_used(path: Path) -> float:
+    """Seconds since 1970; now for what another run has removed meanwhile."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return time.time()
+
+
+def _size(path: Path) -> int:
+    """Bytes; 0 for what another run has removed meanwhile."""
+    try:
+        return sum(file.stat().st_size for file in path.glob("*"))
+    except OSError:
+        return 0

@@ -12,8 +12,9 @@ from edgekit.listing import other_suffixes
 from edgekit.progress import console
 from edgekit.train import checkpoint, cifar10
 from edgekit.train.data import open_folder
-from edgekit.train.options import Options
+from edgekit.train.options import NO_FILES, Options
 from edgekit.train.recipes import RECIPES, for_folder, recipe_for
+from edgekit.train.run import check
 from edgekit.train.shards import ShardSet, has_shards, open_shards
 from edgekit.train.weights import check_available, is_available
 from edgekit.train.world import World
@@ -25,8 +26,6 @@ NAMED, OTHERS = 10, 5
 TAUGHT = ("distill", "temperature")
 # Said of a run in its first line, or by others.
 SAID = frozenset({"arch", "width", "size", "weights", "epochs", "seed", "teacher_sha256", "weights_sha256"})
-# Words that --weights knows.
-NO_FILES = ("imagenet", "none")
 
 
 def prepare(
@@ -43,6 +42,7 @@ def prepare(
 
     Raises:
         InputError: Options, folders or files that cannot be used.
+        MissingError: What they need is not installed.
     """
     given = dict(given)
     if "weights" not in given and recipe in (None, "transfer", "distill"):
@@ -76,6 +76,7 @@ def prepare(
             if world.is_first:
                 _tell_others(data_dir)
     options = for_folder(len(train_set.names), recipe, **given)
+    check(options, train_set.labels, len(train_set.names), world)
     _announce(options, recipe or recipe_for(**given), train_set, val_set, world)
     return options, train_set, val_set
 

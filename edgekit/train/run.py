@@ -23,7 +23,7 @@ from edgekit.train.feed import Feed, seed_of
 from edgekit.train.imagenet_v1 import most_images
 from edgekit.train.objective import Teacher, load_teacher
 from edgekit.train.optimizer import make_optimizer
-from edgekit.train.options import Options
+from edgekit.train.options import NO_FILES, Options
 from edgekit.train.resume import Epoch, Partial
 from edgekit.train.weights import load_fitting, load_imagenet
 from edgekit.train.world import World
@@ -106,24 +106,13 @@ def start(
         restored: Its weights will come from an unfinished run.
 
     Raises:
-        InputError: Weights or a teacher that do not fit, or fewer than two images for each process.
-        MissingError: ImageNet's weights cannot be had, or there is no compiler for `options.compile`.
+        InputError: As `check`.
+        MissingError: As `check`, or ImageNet's weights cannot be had.
     """
     world = world or World()
-    if options.compile and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
-        raise MissingError("--compile must find a C++ compiler, got none.", "Install g++, or leave it out.")
-    batch = min(options.batch, len(train_set))
-    if batch < 2 * world.size:
-        words = f" for each of {world.size} processes" if world.size > 1 else ""
-        raise InputError(
-            f"A step must have two images{words}, got {batch}.",
-            f"Use a larger --batch{',' if words else ' or'} more images{' or fewer processes' if words else ''}.",
-        )
+    _check_setting(options, len(train_set), world)
     torch.manual_seed(options.seed)
-    network = create(options.arch, classes=len(train_set.labels), width=options.width, stem_stride=options.stem_stride)
-    if options.freeze > len(network.features):  # type: ignore[arg-type]
-        blocks = len(network.features)  # type: ignore[arg-type]
-        raise InputError(f"--freeze must be at most {blocks}, all blocks of {options.arch}, got {options.freeze}.")
+    network = _network(options, train_set.labels)
     if not restored:
         load_weights(network, options, train_set, world)
     for module in network.modules():
@@ -140,6 +129,48 @@ def start(
     optimizer = make_optimizer(network, options)
     normalize = normalizer(options.spec, world.device)
     return Run(options, world, network, network, optimizer, scaler, train_set, val_set, teacher, average, normalize)
+
+
+def check(options: Options, labels: tuple[str, ...], images: int, world: World) -> None:
+    """Find mistakes for which no image must be read.
+
+    Args:
+        options: Of the run to be.
+        labels: Class names.
+        images: How many there are to train on, if all can be read.
+        world: The processes.
+
+    Raises:
+        InputError: Weights or a teacher that do not fit, blocks to freeze that are not there, or fewer than two images
+            for each process.
+        MissingError: There is no compiler for `options.compile`.
+    """
+    _check_setting(options, images, world)
+    network = _network(options, labels)
+    if options.weights not in NO_FILES:
+        load_fitting(network, options.architecture, options.spec, labels, options.weights)
+    if options.teacher:
+        load_teacher(options.teacher, labels, torch.device("cpu"))
+
+
+def _network(options: Options, labels: tuple[str, ...]) -> nn.Module:
+    network = create(options.arch, classes=len(labels), width=options.width, stem_stride=options.stem_stride)
+    blocks = len(network.features)  # type: ignore[arg-type]
+    if options.freeze > blocks:
+        raise InputError(f"--freeze must be at most {blocks}, all blocks of {options.arch}, got {options.freeze}.")
+    return network
+
+
+def _check_setting(options: Options, images: int, world: World) -> None:
+    if options.compile and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
+        raise MissingError("--compile must find a C++ compiler, got none.", "Install g++, or leave it out.")
+    batch = min(options.batch, images)
+    if batch < 2 * world.size:
+        words = f" for each of {world.size} processes" if world.size > 1 else ""
+        raise InputError(
+            f"A step must have two images{words}, got {batch}.",
+            f"Use a larger --batch{',' if words else ' or'} more images{' or fewer processes' if words else ''}.",
+        )
 
 
 @torch.no_grad()
@@ -165,7 +196,7 @@ def load_weights(network: nn.Module, options: Options, train_set: Feed, world: W
     """What `options.weights` names; random ones stay as they are."""
     if options.weights == "imagenet":
         load_imagenet(network, options.arch, options.spec, partial(first_images, options, train_set, world))
-    elif options.weights != "none":
+    elif options.weights not in NO_FILES:
         taken = load_fitting(network, options.architecture, options.spec, train_set.labels, options.weights)
         console.print(f"Weights: {taken}", markup=False, soft_wrap=True)
 

@@ -61,16 +61,30 @@ class Decoder:
         name = f"{'/'.join(Path(str(sample['__url__'])).parts[-2:])}: {sample['__key__']}"
         data = next((value for key, value in sample.items() if f".{key.lower()}" in IMAGE_SUFFIXES), None)
         try:
-            target = int(sample[CLASS])
-        except (KeyError, ValueError):
-            return Fault(f"{name} must have a class number (.cls), got {sample.get(CLASS)!r}.", is_grave=True)
-        if data is None or not 0 <= target < self.classes:
-            got = "no image" if data is None else f"class {target}"
-            return Fault(f"{name} must be an image of one of {self.classes} classes, got {got}.", is_grave=True)
+            target = class_number(sample.get(CLASS), self.classes, name)
+        except InputError as error:
+            return Fault(error.message, is_grave=True)
+        if data is None:
+            return Fault(f"{name} must have an image, got none.", is_grave=True)
         try:
             return crop_and_resize(decode_image(data, name), self.spec), target
         except InputError as error:
             return Fault(error.message, is_grave=False)
+
+
+def class_number(content: bytes | None, classes: int, name: str) -> int:
+    """What a `.cls` file says.
+
+    Raises:
+        InputError: No file (None), no number, or none of a class.
+    """
+    try:
+        found = int(content or b"")
+    except ValueError:
+        raise InputError(f"{name} must have a class number (.{CLASS}), got {content!r}.") from None
+    if not 0 <= found < classes:
+        raise InputError(f"{name} must be an image of one of {classes} classes, got class {found}.")
+    return found
 
 
 def samples_of(path: Path) -> Iterator[dict[str, Any]]:
@@ -80,10 +94,13 @@ def samples_of(path: Path) -> Iterator[dict[str, Any]]:
     yield from webdataset.DataPipeline(webdataset.SimpleShardList([str(path)]), webdataset.tarfile_to_samples())
 
 
-def look_into(path: Path) -> tuple[int, str]:
+def look_into(path: Path, classes: int) -> tuple[int, str]:
     """A shard's number of samples, and a SHA-256 of its names, sizes and classes; of images only headers are read.
 
     Names count that webdataset takes, which hidden files' are not.
+
+    Raises:
+        InputError: No tar file, or a sample whose class is none of ours.
     """
     from webdataset.tariterators import base_plus_ext
 
@@ -94,7 +111,9 @@ def look_into(path: Path) -> tuple[int, str]:
                 digest.update(f"{member.name}\0{member.size}\n".encode(errors="surrogateescape"))
                 if member.isreg() and (base_plus_ext(member.name)[1] or "").lower() == CLASS:
                     count += 1
-                    digest.update(cast(IO[bytes], tar.extractfile(member)).read())
+                    content = cast(IO[bytes], tar.extractfile(member)).read()
+                    class_number(content, classes, f"{'/'.join(path.parts[-2:])}: {member.name.removesuffix('.cls')}")
+                    digest.update(content)
     except (tarfile.TarError, OSError) as error:
         raise InputError(f"{path} must be a tar file, got a damaged or another one: {error}.") from error
     return count, digest.hexdigest()

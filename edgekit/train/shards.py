@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import os
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from torch.utils.data import DataLoader
 from edgekit.card import InputSpec
 from edgekit.errors import InputError
 from edgekit.progress import console, tracked
+from edgekit.runtime import available_cores
 from edgekit.train.augment import Augmentation
 from edgekit.train.data import PixelSet, with_room
 from edgekit.train.feed import ahead, moved, pinned
@@ -84,7 +84,7 @@ class ShardSet:
     def workers(self, world: World) -> int:
         """Each has shards of its own, and their batches come in turns."""
         mine = len(self.shards[world.rank :: world.size])
-        return min(mine, max(1, (os.cpu_count() or 1) // world.local_size))
+        return min(mine, max(1, available_cores() // world.local_size))
 
     def batch(self, wanted: int, world: World) -> int:
         """As wanted, or all there are."""
@@ -172,7 +172,7 @@ class ShardSet:
         """Batches of any size, over and over."""
         while True:
             count = 0
-            for part in _started(loader):
+            for part in _unbroken(_started(loader)):
                 for fault in part.faults:
                     self._tell(fault)
                 count += len(part.targets)
@@ -190,6 +190,19 @@ class ShardSet:
 
     def _counts_of(self, rank: int, size: int) -> tuple[int, ...]:
         return self.counts[rank::size]
+
+
+def _unbroken(parts: Iterator[Part]) -> Iterator[Part]:
+    """The same, with a worker's end said in our words."""
+    try:
+        yield from parts
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise InputError(
+            f"The processes that read shards must stay alive, got: {str(error).strip().splitlines()[0]}",
+            "They need memory, shared memory too (/dev/shm; docker run --shm-size). Have more, or a smaller --batch.",
+        ) from error
 
 
 def _started(loader: Any) -> Iterator[Any]:
@@ -255,7 +268,8 @@ def _open(folder: Path, labels: tuple[str, ...], spec: InputSpec) -> ShardSet:
     shards = tuple(sorted(folder.glob("*.tar")))
     if not shards:
         raise InputError(f"{folder} must hold tar files, got none.")
-    found = [look_into(path) for path in tracked(f"Counting in {folder.name}", shards, len(shards), "shards")]
+    counted = tracked(f"Counting in {folder.name}", shards, len(shards), "shards")
+    found = [look_into(path, len(labels)) for path in counted]
     counts, digests = zip(*found, strict=True)
     if not sum(counts):
         raise InputError(

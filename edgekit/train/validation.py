@@ -8,7 +8,6 @@ import torch
 
 from edgekit.train.evaluate import BATCH, by_class, confusion, predict
 from edgekit.train.run import Run
-from edgekit.train.step import precision
 from edgekit.train.tally import NotFinite, remedy_of
 
 
@@ -38,11 +37,8 @@ def validate(run: Run, is_stopped: Callable[[], bool] = bool) -> float | None:
     pixels, targets = run.val_set.pixels, run.val_set.targets
     # No more at a time than a step has: what training fits into is enough for validation too.
     batch = min(BATCH, max(1, run.batch // run.world.size))
-    epoch = min(len(run.epochs), run.options.epochs - 1)
-    with precision(run.options, run.world.device, epoch):
-        logits = predict(
-            run.judged, pixels, run.options.spec, device=run.world.device, batch=batch, is_stopped=is_stopped
-        )
+    # In float32, as whoever uses the network will.
+    logits = predict(run.judged, pixels, run.options.spec, device=run.world.device, batch=batch, is_stopped=is_stopped)
     if run.world.any(is_stopped()):
         return None
     if run.world.any(not logits.isfinite().all().item()):

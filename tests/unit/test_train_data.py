@@ -115,8 +115,15 @@ def test_small_images_are_kept_as_they_are_for_training_and_prepared_for_evaluat
 
 def test_photos_are_kept_with_room_to_zoom(photos):
     kept = data.for_training(labelled_folder(photos), SPEC, Augmentation(), progress=False)
-    assert kept.pixels.shape == (120, 40, 40, 3)
+    assert kept.pixels.shape == (120, 43, 43, 3)
     assert kept.labels == CLASSES
+
+
+@pytest.mark.parametrize(
+    ("recipe", "side"), [("native", 224), ("transfer", 280), ("scratch", 280), ("distill", 280), ("imagenet", 358)]
+)
+def test_there_is_as_much_room_as_a_recipe_zooms(recipe, side):
+    assert data.with_room(InputSpec(224, 224), RECIPES[recipe].augmentation).height == side
 
 
 @pytest.mark.parametrize("recipe", ["native", "transfer"])

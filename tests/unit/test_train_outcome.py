@@ -10,13 +10,13 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from support.training import LONGER
+from support.training import LONGER, SMALL
 
 from edgekit.cli import run
 from edgekit.errors import InputError, MissingError
 from edgekit.images import labelled_folder
 from edgekit.train import checkpoint as checkpoints
-from edgekit.train import loop, quantization_aware, validation
+from edgekit.train import loop, pixel_cache, quantization_aware, validation
 from edgekit.train import run as run_module
 from edgekit.train.data import for_evaluation
 from edgekit.train.evaluate import ClassScore
@@ -262,6 +262,40 @@ def test_more_processes_than_gpus_are_refused(monkeypatch):
 def test_the_bar_of_a_run_that_goes_on_counts_what_its_sums_count():
     """The first process takes over the sums of all: 288 of 320 are 90 %, not 180 % of its half."""
     assert Tally(Partial(10, 320, 288, 100.0, 1.0), 2).texts()["accuracy"] == "accuracy 90.0 %"
+
+
+def test_a_record_that_cannot_be_written_leaves_what_going_on_needs(images, tmp_path):
+    """As where the disk is full at the very end, or someone presses Ctrl-C there."""
+    out, kept = tmp_path / "model.pt", []
+
+    def full(result):
+        raise InputError("No room.")
+
+    with pytest.raises(InputError, match="No room"):
+        train(LONGER, images, images, out=out, kept=full)
+    assert last_path(out).exists()
+    result = train(LONGER, images, images, out=out, resume=True, kept=kept.append)
+    assert kept == [result] and len(result.epochs) == 3 and result.classes
+    assert not last_path(out).exists()
+    assert same(result.checkpoint.state, train(LONGER, images, images).checkpoint.state)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--teacher", "other.pt"], "--teacher must know the same classes"),
+        (["--weights", "other.pt", "--arch", "mobilenet_v1", "--width", "0.5"], "--weights must fit mobilenet_v1"),
+        (["--freeze", "100"], "--freeze must be at most 19"),
+        (["--batch", "1"], "--batch must be at least 2"),
+    ],
+)
+def test_mistakes_are_found_before_an_image_is_read(images, photos, tmp_path, monkeypatch, capsys, words, said):
+    monkeypatch.chdir(tmp_path)
+    other = train(replace(LONGER, epochs=1), images).checkpoint
+    checkpoints.save(tmp_path / "other.pt", replace(other, labels=("a", "b", "c")))
+    monkeypatch.setattr(pixel_cache, "prepare", lambda *_: pytest.fail("images were read"))
+    assert run(["train", str(photos), "--out", "m.pt", *SMALL, *words]) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_a_dry_run_without_memory_proposes_a_batch(photos, monkeypatch, capsys):

@@ -19,6 +19,7 @@ from support.photos import write_folder
 from edgekit.card import InputSpec
 from edgekit.errors import InputError
 from edgekit.images import Prepared, labelled_folder
+from edgekit.preprocess import crop_and_resize
 from edgekit.train import pixel_cache
 
 SPEC = InputSpec(32, 32)
@@ -33,6 +34,17 @@ def cache(tmp_path, monkeypatch):
 @pytest.fixture
 def images(tmp_path):
     return labelled_folder(write_folder(tmp_path / "photos", per_class=30, seed=4))
+
+
+def failing_at(bad):
+    """As a disk that fails for once."""
+
+    def prepared(image, spec):
+        if np.array_equal(image, bad):
+            raise InputError("000.png must be readable, got: Input/output error.")
+        return crop_and_resize(image, spec)
+
+    return prepared
 
 
 def test_the_pixels_are_those_of_the_plain_preparation(images):
@@ -64,6 +76,25 @@ def test_unreadable_files_are_left_out_and_named_the_second_time_too(images):
         found = pixel_cache.prepare(images, SPEC, False)
         assert found.kept.tolist() == [*range(3), *range(4, 90)]
         assert len(found.skipped) == 1 and "got 0 bytes" in found.skipped[0]
+
+
+def test_what_can_be_read_by_now_is(images, monkeypatch):
+    """Permissions, OpenCV's limit or a disk that failed are not in a file's size and time."""
+    with monkeypatch.context() as patch:
+        patch.setattr(pixel_cache, "crop_and_resize", failing_at(images.image(3)))
+        assert len(pixel_cache.prepare(images, SPEC, False).skipped) == 1
+    found = pixel_cache.prepare(images, SPEC, False)
+    assert found.kept.tolist() == list(range(90)) and not found.skipped
+
+
+@pytest.mark.parametrize("left", [None, "", '{"kept": [0, 1'])
+def test_what_a_power_cut_has_left_is_made_anew(images, cache, left):
+    first = np.array(pixel_cache.prepare(images, SPEC, False).pixels)
+    (folder,) = cache.iterdir()
+    (folder / "what.json").unlink()
+    if left is not None:
+        (folder / "what.json").write_text(left)
+    assert np.array_equal(pixel_cache.prepare(images, SPEC, False).pixels, first)
 
 
 def test_two_runs_at_once_make_one_cache(images, cache):

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import cv2
 import numpy as np
+import psutil
 import pytest
 import torch
 import webdataset
@@ -127,7 +128,7 @@ def test_the_room_for_shuffling_is_shared_by_the_workers_and_holds_small_images(
 
         def checked(samples):
             for pixels, target in inner(samples):
-                assert pixels.shape == (40, 40, 3) and pixels.dtype == np.uint8
+                assert pixels.shape == (43, 43, 3) and pixels.dtype == np.uint8
                 yield pixels, target
 
         return checked
@@ -176,9 +177,8 @@ def test_a_sample_that_is_not_right_is_named(numbered, tmp_path, target, expecte
             info = tarfile.TarInfo(name)
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
-    _, val_set = open_shards(tmp_path, SPEC, ZOOM)
     with pytest.raises(InputError, match=rf"val/0\.tar: x {expected}"):
-        val_set.share(World())
+        open_shards(tmp_path, SPEC, ZOOM)
 
 
 def add(path, members):
@@ -231,13 +231,29 @@ def test_shards_without_samples_are_refused(tmp_path):
         open_shards(tmp_path, SPEC, ZOOM)
 
 
-def test_a_class_that_is_none_is_one_line_from_a_worker_too(tmp_path):
+@pytest.mark.parametrize(
+    ("member", "expected"), [("x.cls", "an image, got none"), ("x.png", r"a class number \(\.cls\), got None")]
+)
+def test_half_a_sample_is_one_line_from_a_worker(tmp_path, member, expected):
     (tmp_path / "labels.txt").write_text("a\nb\n")
     for split in ("train", "val"):
-        write_shard(tmp_path / split / "0.tar", [np.zeros((32, 32, 3), np.uint8)] * 4, [0, 1, 2, 0])
+        write_shard(tmp_path / split / "0.tar", [np.zeros((32, 32, 3), np.uint8)] * 4, [0, 1, 1, 0])
+        add(tmp_path / split / "0.tar", {member: b"1"})
     train_set, _ = open_shards(tmp_path, SPEC, ZOOM)
-    with pytest.raises(InputError, match=r"^train/0\.tar: 000002 must be an image of one of 2 classes, got class 2\.$"):
+    with pytest.raises(InputError, match=rf"^train/0\.tar: x must have {expected}\.$"):
         seen(train_set, World(), batch=4)
+
+
+def test_a_worker_that_is_killed_is_told_with_what_it_needs(numbered):
+    """As Linux does where memory is short, and where /dev/shm is full."""
+    shards, _ = open_shards(numbered, SPEC, ZOOM)
+    before = set(psutil.Process().children())
+    epoch = shards.epoch(1, 2, 0, World())
+    next(epoch)
+    for worker in set(psutil.Process().children()) - before:
+        worker.kill()
+    with pytest.raises(InputError, match=r"must stay alive, got: DataLoader worker .*--shm-size"):
+        list(epoch)
 
 
 def test_hidden_files_are_not_counted(tmp_path):
