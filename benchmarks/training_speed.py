@@ -32,6 +32,8 @@ from edgekit.train.optimizer import make_optimizer, set_rates
 from edgekit.train.options import Options
 from edgekit.train.recipes import NATIVE, SCRATCH, TRANSFER
 from edgekit.train.resume import Epoch
+from edgekit.train.step import precision
+from edgekit.train.world import World, choose_device
 
 CLASSES = 10
 CASES = {
@@ -46,21 +48,26 @@ CASES = {
 @click.command()
 @click.option("--steps", default=10, show_default=True, help="In each turn.")
 @click.option("--turns", default=31, show_default=True, help="Of each loop.")
+@click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 @click.option("--name", default="training_speed", show_default=True)
 @click.option("--child", hidden=True)
 @click.option("--keep/--no-keep", default=True, hidden=True)
-def main(steps: int, turns: int, name: str, child: str | None, keep: bool) -> None:
+def main(steps: int, turns: int, device: str, name: str, child: str | None, keep: bool) -> None:
     """Measure, and write benchmarks/results/NAME.json and .md."""
     if child is not None:
         if not keep:
             loop.keep_memory = lambda: False  # type: ignore[assignment]
-        sys.stdout.write(json.dumps(measured(child, steps, turns, keep)))
+        sys.stdout.write(json.dumps(measured(child, steps, turns, keep, device)))
         return
-    found = {title: [_rates(title, steps, turns, flag) for flag in ("--keep", "--no-keep")] for title in CASES}
+    found = {title: [_rates(title, steps, turns, device, flag) for flag in ("--keep", "--no-keep")] for title in CASES}
     header = ("images/s", "bare loop", "training loop", "ratio", "without keep_memory", "it saves")
     raw = {title: {"kept": asdict(kept), "plain": asdict(plain)} for title, (kept, plain) in found.items()}
     table = markdown(header, [_line(title, kept, plain) for title, (kept, plain) in found.items()])
-    write_results(RESULTS / f"{name}.json", {"machine": machine(), "images_per_second": raw}, table)
+    write_results(
+        RESULTS / f"{name}.json",
+        {"machine": machine(), "device": device, "turns": turns, "images_per_second": raw},
+        table,
+    )
 
 
 @dataclass(frozen=True)
@@ -71,9 +78,10 @@ class _Rates:
     loop: list[float]
 
 
-def _rates(title: str, steps: int, turns: int, flag: str) -> _Rates:
-    words = [sys.executable, "-m", "benchmarks.training_speed", "--child", title, f"--steps={steps}"]
-    done = subprocess.run([*words, f"--turns={turns}", flag], stdout=subprocess.PIPE, check=True)
+def _rates(title: str, steps: int, turns: int, device: str, flag: str) -> _Rates:
+    options = [f"--steps={steps}", f"--turns={turns}", f"--device={device}", flag]
+    words = [sys.executable, "-m", "benchmarks.training_speed", "--child", title, *options]
+    done = subprocess.run(words, stdout=subprocess.PIPE, check=True)
     return _Rates(**json.loads(done.stdout))
 
 
@@ -91,7 +99,7 @@ def _line(title: str, kept: _Rates, plain: _Rates) -> tuple[str, ...]:
     )
 
 
-def measured(title: str, steps: int, turns: int, keep: bool) -> dict[str, list[float]]:
+def measured(title: str, steps: int, turns: int, keep: bool, device: str = "cpu") -> dict[str, list[float]]:
     """Images per second of both loops, in turns: after each epoch of the training loop comes a bare one."""
     # The first epoch does not count: it makes kernels for the shapes.
     options = replace(CASES[title], epochs=turns + 1)
@@ -100,12 +108,13 @@ def measured(title: str, steps: int, turns: int, keep: bool) -> dict[str, list[f
     count = options.batch * steps
     pixels = random.integers(0, 256, (count, side, side, 3), np.uint8)
     images = ArraySet(pixels, random.integers(0, CLASSES, count), tuple(map(str, range(CLASSES))))
-    bare = _Bare(options)
+    world = World(device=choose_device(device))
+    bare = _Bare(options, world.device)
     if keep:
         keep_memory()
     bare.run(3)
     between = _Between(bare, steps)
-    epochs = loop.train(options, images, log=between).epochs
+    epochs = loop.train(options, images, log=between, world=world).epochs
     loop_rates = [epoch.images / epoch.seconds for epoch in epochs]
     return {"bare": between.rates[1:], "loop": loop_rates[1:]}
 
@@ -126,27 +135,30 @@ class _Between(Log):
 class _Bare:
     """The shortest loop there is."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, device: torch.device) -> None:
         torch.manual_seed(0)
         self.options = options
         self.network = create(options.arch, classes=CLASSES, width=options.width, stem_stride=options.stem_stride)
-        self.network = self.network.to(memory_format=torch.channels_last).train()
+        self.network = self.network.to(device, memory_format=torch.channels_last).train()
         for block in self.network.features[: options.freeze]:
             block.requires_grad_(False).eval()
         self.optimizer = make_optimizer(self.network, options)
         set_rates(self.optimizer, 0.2, 0.5)
         side = options.size
-        self.images = torch.randn(options.batch, 3, side, side).contiguous(memory_format=torch.channels_last)
-        self.targets = torch.randint(0, CLASSES, (options.batch,))
+        images = torch.randn(options.batch, 3, side, side).to(device, memory_format=torch.channels_last)
+        self.images, self.targets = images, torch.randint(0, CLASSES, (options.batch,)).to(device)
 
     def run(self, steps: int) -> float:
         """Seconds."""
         started = time.perf_counter()
         for _ in range(steps):
-            loss = F.cross_entropy(self.network(self.images), self.targets)
+            with precision(self.options, self.images.device, 0):
+                answers = self.network(self.images)
+            loss = F.cross_entropy(answers.float(), self.targets)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             self.optimizer.step()
+        loss.item()  # a GPU may still be at it
         return time.perf_counter() - started
 
 

@@ -12,8 +12,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,9 +24,9 @@ from edgekit.errors import InputError
 from edgekit.files import write_whole
 from edgekit.images import FileSet
 from edgekit.preprocess import Image, crop_and_resize
-from edgekit.progress import progress_bar
-from edgekit.runtime import available_cores
+from edgekit.progress import tracked
 from edgekit.train.fetch import cache_folder
+from edgekit.train.pool import by_all_cores
 
 # Part of the key: another way to prepare images makes others.
 VERSION = 1
@@ -37,8 +36,6 @@ STARTED = time.time()
 # What a run is still making, and from when on nobody is at it any more.
 UNFINISHED, ABANDONED_SECONDS = ".part-", 24 * 3600.0
 ELSEWHERE = "Use a smaller --size, or set EDGEKIT_CACHE to a folder on another disk."
-# Decoded at once: enough for all cores, and few enough to forget.
-CHUNK = 64
 
 
 @dataclass(frozen=True)
@@ -152,14 +149,10 @@ def _make(folder: Path, images: FileSet, spec: InputSpec, progress: bool) -> Non
 
 
 def _decoded(images: FileSet, spec: InputSpec, progress: bool) -> Iterator[tuple[int, Image | str]]:
-    """Each image, or why there is none, in order; OpenCV decodes without holding the interpreter."""
+    """Each image, or why there is none, in order."""
     count = len(images.paths)
-    with ThreadPoolExecutor(available_cores()) as pool, progress_bar(unit="images") as bar:
-        task = bar.add_task("Reading images", total=count, visible=progress)
-        for start in range(0, count, CHUNK):
-            indices: Sequence[int] = range(start, min(start + CHUNK, count))
-            yield from zip(indices, pool.map(lambda index: _one(images, index, spec), indices), strict=True)
-            bar.update(task, advance=len(indices))
+    found = by_all_cores(lambda index: _one(images, index, spec), count)
+    yield from enumerate(tracked("Reading images", found, count) if progress else found)
 
 
 def _check_room(folder: Path, needed: int) -> None:

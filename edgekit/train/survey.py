@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edgekit.errors import InputError
 from edgekit.images import ImageSet
 from edgekit.progress import tracked
+from edgekit.train.pool import by_all_cores
 from edgekit.train.world import World
 
 # Shorter sides, in pixels: below each of these, and above the last.
@@ -49,19 +50,28 @@ def survey(images: ImageSet, title: str) -> Survey:
     """
     unreadable, conflicts, sizes, known = [], [], Counter[int](), dict[str, int]()
     counts, names, copies = dict.fromkeys(images.labels, 0), images.names, 0
-    for index in tracked(title, range(len(names)), len(names)):
-        try:
-            height, width = images.image(index).shape[:2]
-            first = known.setdefault(images.digest(index), index)
-        except InputError as error:
-            unreadable.append(error.message)
+    looks = by_all_cores(lambda index: _look(images, index), len(names))
+    for index, found in enumerate(tracked(title, looks, len(names))):
+        if isinstance(found, str):
+            unreadable.append(found)
             continue
+        height, width, digest = found
+        first = known.setdefault(digest, index)
         copies += first != index
         if images.targets[first] != images.targets[index]:
             conflicts.append((names[first], names[index]))
         counts[images.labels[images.targets[index]]] += 1
         sizes[next((size for size in SIZES if min(height, width) < size), 0)] += 1
     return Survey(counts, tuple(unreadable), dict(sizes), copies, tuple(conflicts))
+
+
+def _look(images: ImageSet, index: int) -> tuple[int, int, str] | str:
+    """Height, width and hash of an image, or why it cannot be read."""
+    try:
+        height, width = images.image(index).shape[:2]
+        return height, width, images.digest(index)
+    except InputError as error:
+        return error.message
 
 
 def leaked(train_set: ImageSet, val_set: ImageSet) -> list[tuple[str, str]]:
