@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,10 +45,23 @@ def existing_folder(folder: str | Path) -> Path:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """All below it that is not hidden."""
-    for path in folder.rglob("*"):
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts):
-            yield path
+    """All below it that is not hidden, also behind links to folders (each folder once: links may lead in circles).
+
+    Raises:
+        InputError: A folder cannot be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise InputError(f"{error.filename} must be a folder that can be read, got: {error.strerror}.") from error
+
+    seen: set[str] = set()
+    for place, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
+        real = os.path.realpath(place)
+        # Sorted: which of two ways to a folder counts must not be left to the disk.
+        folders[:] = [] if real in seen else sorted(name for name in folders if not name.startswith("."))
+        shown = () if real in seen else (Path(place, name) for name in names if not name.startswith("."))
+        seen.add(real)
+        yield from (path for path in shown if path.is_file())
 
 
 def _suffixes() -> str:

@@ -244,7 +244,7 @@ class _Loop:
             # Before its first frame is shown or recorded.
             self.is_introduced, self.trouble, self.out.monitor.status = True, "", ""
             self.last_decision = self.capture.start
-            self.out.notify(self.capture.source.describe())
+            self.out.notify(self.capture.description)
             if self.out.recorder is not None:
                 self.out.recorder.set_default_fps(self.capture.source.fps)
         if self.capture.trouble == self.trouble:

@@ -115,8 +115,8 @@ def command(model: Path, source: str, **options: Any) -> int:
     probability of the answer (label null: nothing is sure) and top, the guesses for this frame alone. --on-change
     finds EDGEKIT_LABEL, EDGEKIT_PROBABILITY and EDGEKIT_PREVIOUS in its environment.
 
-    Esc or q in the window, Ctrl-C (exit code 130) and SIGTERM (exit code 0) end the run cleanly: the recording is
-    finished and the measurements are shown.
+    Esc or q in the window, Ctrl-C (exit code 130), SIGTERM and SIGHUP (exit code 0) end the run cleanly: the recording
+    is finished and the measurements are shown.
     """
     from edgekit_deploy.quick_start import quick_start
 

@@ -44,6 +44,7 @@ class Session:
     Attributes:
         source: What is read.
         is_open: It was opened.
+        description: What was opened then, in a line.
         is_settled: Set once it was opened, or could not be.
         lost: Why it ended, once it did so in a way that another session may mend.
         frames: How many it delivered.
@@ -53,7 +54,7 @@ class Session:
 
     def __init__(self, source: Source, capture: Capture, first_index: int) -> None:
         self.source = source
-        self.is_open, self.is_settled = False, threading.Event()
+        self.is_open, self.is_settled, self.description = False, threading.Event(), ""
         self.lost: SourceLost | None = None
         self.frames = self.skipped = 0
         self.next_index = first_index
@@ -102,6 +103,8 @@ class Session:
         self._sign_of_life = time.monotonic()
         if not self._first_index and not self._is_left:
             self._capture.start = self._sign_of_life
+        # By the thread that reads it: when another one looks, it may be closed again.
+        self.description = self.source.describe()
         self.is_open = True
         self.is_settled.set()
 
@@ -182,6 +185,11 @@ class Capture:
     def source(self) -> Source:
         """What is read at the moment."""
         return self._session.source
+
+    @property
+    def description(self) -> str:
+        """What was opened last, in a line; "" before."""
+        return self._session.description
 
     @property
     def notes(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as a polite request to stop."""
+"""SIGINT, SIGTERM, and SIGHUP (a terminal that goes) as a polite request to stop."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ import threading
 from types import FrameType
 from typing import Any, Self
 
-NUMBERS = (signal.SIGINT, signal.SIGTERM)
+NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StopSignals:
-    """While entered, the first SIGINT or SIGTERM only sets `received`; a second one acts as it would have before.
+    """While entered, the first of these signals only sets `received`; a second one acts as it would have before.
+
+    A signal that is ignored, as nohup has it, stays so.
 
     Does nothing outside the main thread, where Python cannot handle signals.
 
     Attributes:
-        received: "SIGINT", "SIGTERM", what `ask` was given, or "".
+        received: "SIGINT", "SIGTERM", "SIGHUP", what `ask` was given, or "".
     """
 
     def __init__(self) -> None:
@@ -27,8 +29,9 @@ class StopSignals:
         """Take the signals over."""
         if threading.current_thread() is threading.main_thread():
             # getsignal is None for a handler that was not set from Python; the default stands in for it.
-            self._before = {number: signal.getsignal(number) or signal.SIG_DFL for number in NUMBERS}
-            for number in NUMBERS:
+            found = {number: signal.getsignal(number) or signal.SIG_DFL for number in NUMBERS}
+            self._before = {number: handler for number, handler in found.items() if handler != signal.SIG_IGN}
+            for number in self._before:
                 signal.signal(number, self._receive)
         return self
 

@@ -233,7 +233,8 @@ def _read_labels(path: str | None) -> tuple[str, ...] | None:
     if path is None:
         return None
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        # Windows begins files with a mark. Other ends of lines may be within a name, as the card allows.
+        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"--labels must be a readable text file, got {path}: {error}.") from error
     return tuple(line.strip() for line in lines if line.strip())

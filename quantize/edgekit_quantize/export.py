@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import logging
 import warnings
@@ -19,6 +20,7 @@ from torch import nn
 
 from edgekit.card import InputSpec
 from edgekit.errors import EdgekitError, InputError
+from edgekit.files import sha256
 from edgekit_quantize.contract import give_logits, give_vector, weights_not_finite
 from edgekit_quantize.unsupported import check_operators
 from edgekit_quantize.workers import ExportWorker
@@ -145,6 +147,22 @@ def import_onnx(source: Path, path: Path) -> Imported:
     return Imported(shape[2], shape[3], output[1], note)
 
 
+def onnx_sha256(source: Path) -> str:
+    """SHA-256 of an ONNX file; where weights lie in other files beside it, over the hashes of all of them.
+
+    Raises:
+        InputError: Not ONNX, or such a file is not there.
+    """
+    model = _load(source, weights=False)
+    entries = [entry for tensor in model.graph.initializer for entry in tensor.external_data]
+    files = sorted({entry.value for entry in entries if entry.key == "location"})
+    if not files:
+        return sha256(source)
+    _load(source)  # it knows which places are allowed
+    hashes = [sha256(path) for path in (source, *(source.parent / name for name in files))]
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
 def check_finite(model: onnx.ModelProto, name: str) -> None:
     """Raises `InputError` if a weight holds NaN or infinity, and names it."""
     broken = weights_not_finite(model)
@@ -154,12 +172,13 @@ def check_finite(model: onnx.ModelProto, name: str) -> None:
         )
 
 
-def _load(source: Path) -> onnx.ModelProto:
+def _load(source: Path, weights: bool = True) -> onnx.ModelProto:
     if not source.is_file():
         raise InputError(f"The model {source} must be a file, got nothing there.")
     try:
-        model = onnx.load(str(source))
-        onnx.checker.check_model(model)
+        model = onnx.load(str(source), load_external_data=weights)
+        if weights:
+            onnx.checker.check_model(model)
     except Exception as error:  # protobuf and the checker have no common base
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"{source} must be an ONNX model, got: {first}") from error

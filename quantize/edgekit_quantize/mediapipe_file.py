@@ -8,6 +8,7 @@ standard, so that the task knows how to feed it.
 from __future__ import annotations
 
 import io
+import math
 import zipfile
 from typing import Any
 
@@ -16,19 +17,18 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from edgekit.bundle import LABELS_NAME, Bundle, labels_text
-from edgekit.card import InputSpec
+from edgekit.card import InputSpec, Quantization
 from edgekit.errors import EdgekitError, InputError
 from edgekit.preprocess import quantization_table
 from edgekit.quant import INT8_MAX, INT8_MIN
 from edgekit_quantize.graph import pack, set_values, unpack
 from edgekit_quantize.metadata import attach
 
-_PIXELS = np.arange(256, dtype=np.float32)[:, None]
+_PIXELS = np.arange(256, dtype=np.float32)
 _DATE = (1980, 1, 1, 0, 0, 0)
-# In codes: pixels must not come closer to where rounding turns than kernels that compute in float32 can be off. The
-# offset is moved by the smallest of these amounts that keeps all pixels away from there.
-_MARGIN = 2e-4
-_NUDGES = sorted(np.linspace(-0.45, 0.45, 1801), key=abs)
+# In codes: pixels must not come closer to where rounding turns than kernels that compute in float32 can be off, some
+# hundred-thousandths. The offset is moved as little as that takes.
+_LEAST_MARGIN, _WISHED_MARGIN = 4e-5, 5e-4
 
 
 def for_mediapipe(model: Bundle) -> bytes:
@@ -62,16 +62,21 @@ def linear_codes(spec: InputSpec) -> tuple[NDArray[np.float32], NDArray[np.float
     table, found = quantization_table(spec), spec.quantization
     assert found is not None  # noqa: S101 - the caller has looked
     std, mean = np.asarray(spec.std, np.float64), np.asarray(spec.mean, np.float64)
-    gain = (1.0 / (255.0 * std)).astype(np.float32)
-    for nudge in _NUDGES:
-        offset = (-mean / std + nudge * found.scale).astype(np.float32)
-        real = (_PIXELS * gain + offset).astype(np.float64)
-        # As kernels round; `quant.quantize` makes ties of what is close to one.
-        steps = real / found.scale + found.zero_point
-        codes = (np.clip(np.round(steps + side), INT8_MIN, INT8_MAX) for side in (-_MARGIN, _MARGIN))
-        if all(np.array_equal(each, table) for each in codes):
-            return gain, offset
-    raise EdgekitError("The model's codes must be a linear function of the pixels, got another table.")
+    gain, offset = (1.0 / (255.0 * std)).astype(np.float32), (-mean / std).astype(np.float64)
+    nudged = [_offset(gain[channel], offset[channel], found, table[:, channel]) for channel in range(len(gain))]
+    return gain, np.asarray(nudged, np.float32)
+
+
+def _offset(gain: np.float32, offset: float, found: Quantization, table: NDArray[np.int8]) -> np.float32:
+    """Of one channel, whose codes are (256,)."""
+    steps = (_PIXELS * gain).astype(np.float64) / found.scale + offset / found.scale + found.zero_point
+    # How far all steps may be moved, in codes, until one is rounded to another; clipped ones may go on.
+    low = float(np.max((table - 0.5 - steps)[table > INT8_MIN], initial=-math.inf))
+    high = float(np.min((table + 0.5 - steps)[table < INT8_MAX], initial=math.inf))
+    margin = min(_WISHED_MARGIN, (high - low) / 2.0)
+    if margin < _LEAST_MARGIN:
+        raise EdgekitError("The model's codes must be a linear function of the pixels, got another table.")
+    return np.float32(offset + min(max(0.0, low + margin), high - margin) * found.scale)
 
 
 def _wrap(data: bytes, spec: InputSpec) -> bytes:

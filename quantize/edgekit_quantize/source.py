@@ -14,7 +14,7 @@ from edgekit.files import sha256
 from edgekit.train import checkpoint as checkpoints
 from edgekit.train.checkpoint import Checkpoint
 from edgekit.train.weights import FILE_SHA256, imagenet_checkpoint
-from edgekit_quantize.export import check_finite, export_with, import_onnx
+from edgekit_quantize.export import check_finite, export_with, import_onnx, onnx_sha256
 from edgekit_quantize.workers import ExportWorker, Workers
 
 IMAGENET_NAME = "mobilenet_v2:imagenet"
@@ -121,4 +121,4 @@ def _from_onnx(path: Path, onnx: Path, options: ForeignOptions) -> Source:
         spec = replace(spec, std=options.std)
     if options.crop_fraction is not None:
         spec = replace(spec, crop_fraction=options.crop_fraction)
-    return Source(onnx, None, Architecture("onnx", 0.0), spec, labels, sha256(path), imported.note)
+    return Source(onnx, None, Architecture("onnx", 0.0), spec, labels, onnx_sha256(path), imported.note)

@@ -40,7 +40,8 @@ class Worker:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self._process = subprocess.Popen(  # noqa: S603 - our own module
-            [sys.executable, "-m", f"{__package__}.{module}", *words],
+            # -P: a file of the user's that is called like a library must not be taken for it.
+            [sys.executable, "-P", "-m", f"{__package__}.{module}", *words],
             cwd=folder,
             env=os.environ | (environment or {}),
             stdin=subprocess.PIPE,

@@ -24,6 +24,7 @@ from edgekit.runtime import Network
 from edgekit.train.loop import train
 from edgekit.train.options import Options
 from edgekit_quantize.mediapipe_file import for_mediapipe, linear_codes
+from edgekit_quantize.quantizer import input_quantization
 
 ROOT = Path(__file__).parents[2]
 IMAGES, SIDE = 20, 32
@@ -95,6 +96,15 @@ def test_the_linear_function_gives_every_code(mean, std, scale, zero_point):
         for codes in (real / np.float32(scale), real * inverse):
             found = np.clip(np.round(codes) + zero_point, -128, 127)
             assert np.array_equal(found, quantization_table(spec))
+
+
+def test_any_normalization_has_such_a_function():
+    """A few hundred that nobody has chosen; raises where there is none."""
+    rng = np.random.default_rng(3)
+    for _ in range(300):
+        mean, std = rng.uniform(0.3, 0.6, 3), rng.uniform(0.15, 0.35, 3)
+        plain = InputSpec(8, 8, tuple(mean.tolist()), tuple(std.tolist()))
+        linear_codes(replace(plain, quantization=input_quantization(plain)))
 
 
 def test_a_table_that_is_no_line_is_refused(monkeypatch):

@@ -43,6 +43,10 @@ class Camera:
     def __exit__(self, *exception):
         self.closed += 1
 
+    def describe(self):
+        assert not self.closed, "nothing is left that could tell"
+        return f"{self.name}: open"
+
     def __iter__(self):
         index = -1
         for step in self.script:

@@ -6,6 +6,8 @@ It is not libcamera: it proves how edgekit calls picamera2, not how a Raspberry 
 from __future__ import annotations
 
 import concurrent.futures
+import os
+import threading
 import time
 import types
 from collections.abc import Callable
@@ -25,6 +27,7 @@ class Camera:
         self.picture = picture
         self.sensor_resolution = (3280, 2464)
         self.only_format = ""
+        self.delay = 0.0
         self.cameras = 1
         self.configured: dict = {}
         self.events: list[str] = []
@@ -33,16 +36,22 @@ class Camera:
     def module(self) -> types.ModuleType:
         """What `import picamera2` gives."""
         module = types.ModuleType("picamera2")
-        module.Picamera2 = lambda camera_num=0: _Picamera2(self, camera_num)
+        module.Picamera2 = type("Picamera2", (_Picamera2,), {"script": self})
         module.MappedArray = _MappedArray
         return module
 
 
 class _Picamera2:
-    def __init__(self, script: Camera, camera_num: int) -> None:
+    script: Camera
+
+    def __init__(self, camera_num: int = 0) -> None:
+        self.is_open = False
+        self.notifyme_r, self.notifyme_w = os.pipe2(os.O_NONBLOCK)
+        self.notifymeread = os.fdopen(self.notifyme_r, "rb")
+        script = self._script = self.script
         if camera_num >= script.cameras:
             raise IndexError("list index out of range")
-        self._script = script
+        self.is_open = True
         self._config: dict | None = None
         self._started = False
         self._index = 0
@@ -96,7 +105,7 @@ class _Picamera2:
         elif picture is not None:
             request = _Request(picture, self._config)
             self._script.requests.append(request)
-            job.future.set_result(request)
+            threading.Timer(self._script.delay, job.future.set_result, [request]).start()
         return job
 
     def stop(self) -> None:
@@ -104,7 +113,14 @@ class _Picamera2:
         self._script.events.append("stop")
 
     def close(self) -> None:
-        self._script.events.append("close")
+        if self.is_open:
+            self.is_open = False
+            self.notifymeread.close()
+            os.close(self.notifyme_w)
+            self._script.events.append("close")
+
+    def __del__(self) -> None:
+        self.close()
 
 
 class _Job:

@@ -109,7 +109,7 @@ def test_a_slow_consumer_drops_and_stays_fresh(classifier):
     assert stats.inferred == 20
     assert stats.dropped > 20
     # A frame period and the machine's own jitter; a queue would show hundreds of milliseconds.
-    assert stats.stages["age"].p50 < 20.0
+    assert stats.stages["age"].p50 < 100.0
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -133,8 +133,9 @@ def test_limit_of_seconds_holds_even_without_frames(classifier):
     check_books(stats)
 
 
-@pytest.mark.parametrize(("number", "name"), [(signal.SIGINT, "SIGINT"), (signal.SIGTERM, "SIGTERM")])
-def test_signals_end_the_loop_without_raising(classifier, number, name):
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_signals_end_the_loop_without_raising(classifier, name):
+    number = signal.Signals[name]
     before = signal.getsignal(number)
     stats = run_camera(
         classifier, Endless(), observer=lambda d: os.kill(os.getpid(), number) if d.inferred == 5 else None

@@ -32,6 +32,9 @@ class Scripted:
     def __exit__(self, *exception):
         self.closed += 1
 
+    def describe(self):
+        return self.name
+
     def __iter__(self):
         for index, step in enumerate(self.script):
             if isinstance(step, BaseException):
@@ -149,7 +152,7 @@ def test_slow_reader_never_sees_an_old_frame():
                 ages.append(time.monotonic() - got.timestamp)
                 time.sleep(slow)
     # One period and the scheduler's share; a queue would have let the age grow to 0.4 s.
-    assert np.median(ages) < 2 * period + 0.005
+    assert np.median(ages) < 0.1
     captured, taken, dropped = capture.counts()
     assert captured == 120 == taken + dropped
     assert dropped > 60

@@ -81,6 +81,8 @@ def test_a_newcomer_is_told_everything_and_the_end_too(broker):
     # What Home Assistant needs to make a sensor: https://www.home-assistant.io/integrations/sensor.mqtt
     assert found["state_topic"] == found["json_attributes_topic"] == STATE
     assert found["availability_topic"] == AVAILABILITY and found["unique_id"] == "edgekit_porch_label"
+    # Answers are refreshed every ten seconds while there are any.
+    assert found["expire_after"] == 60
     assert "value_json.label" in found["value_template"] and found["device"]["identifiers"] == ["edgekit_porch"]
     held = retained(broker.port, is_offline)
     assert json.loads(held[STATE])["label"] == "last"

@@ -1,5 +1,6 @@
 """picamera2: how edgekit calls it, against a stand-in written after its source. No Raspberry Pi took part."""
 
+import os
 import sys
 import time
 from itertools import islice
@@ -9,7 +10,7 @@ import pytest
 from support.picamera2_stand_in import Camera
 
 from edgekit.errors import InputError, MissingError
-from edgekit_deploy.sources import SourceOptions, open_source
+from edgekit_deploy.sources import SourceOptions, open_source, picamera
 from edgekit_deploy.sources.frames import SourceLost
 from edgekit_deploy.sources.picamera import PicameraSource
 
@@ -64,6 +65,24 @@ def test_timestamps_are_the_sensors(install):
         frame = next(iter(source))
     # The stand-in's sensor exposed 20 ms before it gave the request.
     assert 0.02 <= time.monotonic() - frame.timestamp < 2.0
+
+
+def test_waiting_for_a_camera_leaves_no_descriptor_open(install):
+    """A try every eight seconds for as long as it takes: there are 1,024 descriptors."""
+    camera = install(Camera(noise))
+    camera.cameras = 0
+    before = sorted(os.listdir("/proc/self/fd"))
+    for _ in range(20):
+        with pytest.raises(SourceLost, match="list index"), open_source("picamera2"):
+            pass
+    assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_slow_camera_has_time_for_its_frames(install, monkeypatch):
+    monkeypatch.setattr(picamera, "READ_SECONDS", 0.2)
+    install(Camera(noise)).delay = 0.3
+    with open_source("picamera2", SourceOptions(fps=5.0)) as source:
+        assert len(list(islice(source, 2))) == 2
 
 
 def test_an_odd_size_is_noted(install):

@@ -37,6 +37,17 @@ def test_real_file_plays(tmp_path, suffix):
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 
 
+def test_what_a_killed_process_has_left_is_swept(tmp_path):
+    old, fresh, other = (tmp_path / name for name in (".out[1]-a.mp4", ".out[1]-b.mp4", ".outer-a.mp4"))
+    for path in (old, fresh, other):
+        path.write_bytes(b"x")
+    for path in (old, other):
+        os.utime(path, (time.time() - 7200,) * 2)
+    with Recorder(tmp_path / "out[1].mp4"):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == [fresh.name, other.name]
+
+
 def test_slow_frames_are_repeated_and_fast_ones_skipped(tmp_path):
     path = tmp_path / "out.avi"
     times = {0.0: 0, 0.1: 40, 0.5: 80, 0.51: 120, 0.52: 160, 0.6: 200}

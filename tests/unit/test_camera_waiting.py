@@ -79,6 +79,16 @@ def test_a_refusal_that_takes_its_time_is_an_error_all_the_same():
             capture.get(0.02)
 
 
+def test_a_camera_that_fails_at_once_was_described_before():
+    """It is closed again by the time the loop looks, which is when the loop tells what it was."""
+    cameras = Cameras([lost()], STEADY)
+    with Capture(cameras(), cameras) as capture:
+        end = time.monotonic() + 10
+        while not capture.trouble and time.monotonic() < end:
+            capture.get(0.02)
+        assert capture.has_come and capture.description == "camera: open"
+
+
 def test_a_slow_opening_is_told_and_comes_to_its_end():
     class Slow(Camera):
         def __enter__(self):

@@ -12,7 +12,7 @@ import pytest
 from support import tiny_model
 from support.web import Viewer, client, decision, decoded, page
 
-from edgekit.errors import InputError, MissingError
+from edgekit.errors import MissingError
 from edgekit_deploy.smoothing import Verdict
 from edgekit_deploy.web.address import Address
 from edgekit_deploy.web.feeds import Feeds, ReportBounds
@@ -77,7 +77,7 @@ def test_headers_of_every_answer(open_page, path):
 def test_a_taken_port_is_told():
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = Address("127.0.0.1", other.getsockname()[1])
-        with pytest.raises(InputError, match="another port"), WebPage(taken, "tiny", ("a",)):
+        with pytest.raises(MissingError, match="another port"), WebPage(taken, "tiny", ("a",)):
             pass
 
 

@@ -50,7 +50,15 @@ def test_unit_is_hardened():
 
 
 @pytest.mark.parametrize(
-    "options", ["--serve 8080", "--serve=0.0.0.0:8080", "--source rtsp://cam/live", "--source 0 --mqtt mqtt://hub"]
+    "options",
+    [
+        "--serve 8080",
+        "--serve=0.0.0.0:8080",
+        "--source rtsp://cam/live",
+        "--source 0 --mqtt mqtt://hub",
+        # The source may be a URL in the device's /etc/edgekit/secrets.
+        "--headless",
+    ],
 )
 def test_only_what_needs_a_network_has_one(options):
     section, words = service(options)
@@ -59,8 +67,18 @@ def test_only_what_needs_a_network_has_one(options):
     assert section["RestrictAddressFamilies"] == "AF_UNIX AF_INET AF_INET6"
 
 
-def test_the_camera_module_has_its_devices():
-    files = unit.files(unit.checked("--source picamera2"), unit.ROOT)
+def test_a_network_can_be_asked_for():
+    """For what stands in the device's secrets: EDGEKIT_MQTT, or a camera's URL that takes the place of --source."""
+    words = unit.checked("--source 0 --headless")
+    lines = unit.files(words, unit.ROOT, network=True)[f"{unit.NAME}.service"].decode().splitlines()
+    assert "PrivateNetwork=no" in lines and "PrivateNetwork=yes" not in lines
+
+
+@pytest.mark.parametrize("options", ["--source picamera2", "--source picamera2:1", "--source=picamera2:0"])
+def test_the_camera_module_has_its_devices(options):
+    words = unit.checked(options)
+    assert unit.has_camera_module(words)
+    files = unit.files(words, unit.ROOT)
     lines = files[f"{unit.NAME}.service"].decode().splitlines()
     allowed = {line for line in lines if line.startswith("DeviceAllow=")}
     assert len(allowed) == 4

@@ -1,19 +1,23 @@
 """The comparison as a whole, on real networks whose answers are known from the colours."""
 
 import json
+import time
+import weakref
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import report_samples as samples
 from scipy import special
-from support.report_work import make_worker
+from support.report_work import make_task, make_worker
 
 from edgekit import bundle
-from edgekit.errors import InputError
+from edgekit.errors import EdgekitError, InputError
 from edgekit.images import FileSet
 from edgekit.models import MODELS
 from edgekit.preprocess import crop_and_resize
+from edgekit_quantize.report import compare as compare_module
+from edgekit_quantize.report import cost_worker
 from edgekit_quantize.report.compare import compare, positions
 from edgekit_quantize.report.cost import cost_of
 from edgekit_quantize.report.data import open_images
@@ -182,6 +186,74 @@ def test_a_cost_is_measured_in_a_process_of_its_own(tmp_path):
         assert 0 < cost.p50_ms <= cost.p90_ms <= cost.p99_ms
         # numpy, OpenCV and LiteRT, but neither torch nor TensorFlow.
         assert 20 < cost.peak_mib < 200
+
+
+def test_a_slow_network_is_measured_less_often(monkeypatch):
+    monkeypatch.setattr(cost_worker, "_SECONDS", 0.05)
+    monkeypatch.setattr(cost_worker, "_PATIENCE", 0.5)
+    runs = []
+
+    class Slow:
+        spec = samples.spec()
+
+        def open(self, threads):
+            return lambda pixels: runs.append(time.sleep(0.2))
+
+    assert 1 <= len(cost_worker._times(Slow(), 1)) <= 3
+    assert len(runs) <= 4
+
+
+def test_a_cost_that_cannot_be_measured_is_said_and_left_out(monkeypatch, capsys):
+    def hangs(model):
+        raise EdgekitError("The measurement must end within 120 s, got none.")
+
+    monkeypatch.setattr(compare_module, "cost_of", hangs)
+    got = _compare(measure_cost=True)
+    assert [run.cost for run in got.runs] == [None] * len(got.runs)
+    assert "are not known: The measurement must end" in " ".join(capsys.readouterr().err.split())
+
+
+class Watched(samples.ArraySet):
+    """Counts the images that are still held, and notes what is chosen."""
+
+    alive = most = 0
+    chosen = ()
+
+    def image(self, index):
+        image = np.array(super().image(index))
+        type(self).alive += 1
+        type(self).most = max(self.most, self.alive)
+        weakref.finalize(image, self.forget)
+        return image
+
+    @classmethod
+    def forget(cls):
+        cls.alive -= 1
+
+    def subset(self, indices):
+        type(self).chosen = indices.tolist()
+        return super().subset(indices)
+
+
+def test_a_process_holds_one_photo_at_a_time(tmp_path):
+    """Thirty-two of 48 megapixels would be 4.6 GB."""
+    images = samples.colour_images(32, seed=5)
+    watched = Watched(images.pixels, images.targets, images.labels)
+    Watched.alive = Watched.most = 0
+    chunk = make_worker(tmp_path)(make_task(watched))
+    assert chunk.readable.all() and Watched.most <= 2
+
+
+def test_layers_are_judged_by_images_of_all_classes(tmp_path):
+    """A folder's are sorted by class: the first ones are all of one."""
+    images = samples.colour_images(64, seed=9)
+    int8 = make_worker(tmp_path).asked[1].model
+    path = tmp_path / "float32.tflite"
+    path.write_bytes(samples.float_flatbuffer())
+    layer_noise(
+        replace(int8, path=path, spec=samples.spec()), int8, Watched(images.pixels, images.targets, images.labels)
+    )
+    assert Watched.chosen == [round(63 * place / 15) for place in range(16)]
 
 
 def test_a_layers_noise_is_blind_to_factors_of_channels(tmp_path):

@@ -173,6 +173,7 @@ def test_a_gate_on_a_reference_like_chance_does_not_pass():
         samples.make_report(samples.make_comparison(margin=margin), Limits(max_drop=99)) for margin in (3.0, -9.0)
     )
     assert [report.document.gates[0].outcome for report in (good, chance)] == [Outcome.PASSED] * 2
+    assert [report.document.outcome for report in (good, chance)] == [Outcome.PASSED, Outcome.FAILED]
     good.check_gate()
     with pytest.raises(GateError, match=r"better than chance for a gate\..*check the class names"):
         chance.check_gate()

@@ -1,5 +1,6 @@
 """What `edgekit report` writes and says: the HTML page, the JSON file, exit codes, errors."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -67,7 +68,26 @@ def test_a_worse_model_fails_against_the_baseline(files, capsys):
     for data, message in (("data", "got 300 there"), ("others", "cropped alike, got others")):
         assert run_report(files, *baseline, data=data, out="new/r.html") == 2
         assert message in " ".join(capsys.readouterr().err.split())
-        assert not (files / "new").exists() or not list((files / "new").iterdir())
+    # What was answered is not thrown away for it.
+    assert [path.name for path in (files / "new").iterdir()] == ["r.html.answers"]
+    assert run_report(files, "--resume", data="others", out="new/r.html") == 0
+    assert sorted(path.name for path in (files / "new").iterdir()) == ["r.html", "r.json", "r.md"]
+
+
+def test_names_of_files_may_be_any_bytes(files):
+    """As Linux allows; what shows them is text, where such a byte stands as its number."""
+    odd = os.fsdecode(b"caf\xe9.png")
+    (files / "data" / "red" / odd).write_bytes(b"no image")
+    for number, path in enumerate(sorted((files / "data" / "green").iterdir())):
+        path.rename(path.with_name(os.fsdecode(b"\xe9%d.png" % number)))
+    weights = samples.WEIGHTS[[1, 0, 2]]
+    swapped = samples.make_bundle(weights, reference=sha256(files / "model.pt"))
+    (files / "swapped.tflite").write_bytes(swapped.data)
+    assert run_report(files, "--allow-unreadable", model="swapped.tflite") == 0
+    document = Document.from_json((files / "out/r.json").read_bytes())
+    assert any(odd in line for line in document.data.skipped)
+    assert any(os.fsencode(flip.image).startswith(b"green/\xe9") for flip in document.flips)
+    assert "caf\\udce9.png" in (files / "out/r.html").read_text(encoding="utf-8")
 
 
 def test_too_few_images_for_the_baseline_are_refused_before_any_is_decoded(files, monkeypatch, capsys):

@@ -1,35 +1,15 @@
 """The processes of a conversion end with it, and with whoever started them."""
 
-import contextlib
 import os
 import signal
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
+from support.workers import wait_until, workers_of
 
-from edgekit_quantize.workers import ORPHANED, start_workers
-
-
-def workers_of(process):
-    """The modules of this process's workers, and the processes."""
-    found = {}
-    for child in process.children():
-        words = ""
-        # Another test's, perhaps, that has just ended.
-        with contextlib.suppress(psutil.Error):
-            words = " ".join(child.cmdline())
-        found |= {name: child for name in ("export_worker", "tflite_worker") if f"edgekit_quantize.{name}" in words}
-    return found
-
-
-def wait_until(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
+from edgekit_quantize.workers import ORPHANED, ExportWorker, start_workers
 
 
 def is_gone(process):
@@ -47,6 +27,15 @@ def test_nothing_stays_of_a_conversion_that_stops_before_its_work():
         raise KeyboardInterrupt
     assert all(map(is_gone, started.values()))
     assert not folder.exists()
+
+
+def test_a_file_of_the_users_is_not_taken_for_a_library(tmp_path, monkeypatch, checkpoint_file):
+    """`python -m` looks into the current folder first."""
+    (tmp_path / "onnx.py").write_text("raise SystemExit(9)")
+    monkeypatch.chdir(tmp_path)
+    with ExportWorker(str(checkpoint_file), tmp_path / "out.onnx") as worker:
+        code, _, complained = worker.work()
+    assert code == 0, complained
 
 
 def test_an_onnx_file_needs_no_exporter():

@@ -46,6 +46,12 @@ def keygen_command(key: Path, passphrase: bool) -> None:
 @click.option("--out", type=A_FILE, required=True, help="The bundle, .ekb.")
 @click.option("--key", type=A_FILE, required=True, help="What keygen made.")
 @click.option("--camera", metavar="OPTIONS", help=f'Of edgekit camera, in one word.  [default: "{unit.CAMERA}"]')
+@click.option(
+    "--network",
+    is_flag=True,
+    help="Give the service a network that its options do not ask for: for EDGEKIT_MQTT or a camera's URL in the "
+    "device's /etc/edgekit/secrets. (Without --source among its options it has one.)",
+)
 @click.option("--wheel", type=A_FILE, help="Of edgekit; what it needs is fetched by pip.  [default: built from here]")
 @click.option("--wheels", type=A_FOLDER, help="A folder of all wheels, instead.")
 @click.option("--machine", default="aarch64", show_default=True, help="As uname -m tells on the device.")
@@ -86,7 +92,9 @@ def build_command(model: Path, out: Path, key: Path, **options: Any) -> None:
     click.echo(f"{out}: release {number}, {len(wheels)} wheels for {target.machine}, Python {target.python}")
 
 
-def _plan(root: str, camera: str | None, restart: str | None, healthy: str, watch: float, **others: Any) -> ServicePlan:
+def _plan(
+    root: str, camera: str | None, network: bool, restart: str | None, healthy: str, watch: float, **others: Any
+) -> ServicePlan:
     from edgekit.errors import InputError
     from edgekit_deploy.fleet.archive import ServicePlan
 
@@ -96,12 +104,11 @@ def _plan(root: str, camera: str | None, restart: str | None, healthy: str, watc
         if healthy:
             raise InputError("--healthy must go with --restart, got it alone.")
         words = unit.checked(unit.CAMERA if camera is None else camera)
-        files = unit.files(words, root)
-        return ServicePlan(
-            root, files, "picamera2" in words, unit.has_network(words), unit.RESTART, unit.HEALTHY, watch
-        )
-    if camera is not None:
-        raise InputError("--camera must go without --restart, got both.")
+        files = unit.files(words, root, network)
+        is_online, has_module = network or unit.has_network(words), unit.has_camera_module(words)
+        return ServicePlan(root, files, has_module, is_online, unit.RESTART, unit.HEALTHY, watch)
+    if camera is not None or network:
+        raise InputError(f"{'--network' if camera is None else '--camera'} must go without --restart, got both.")
     return ServicePlan(root, restart=restart, healthy=healthy, seconds=watch)
 
 

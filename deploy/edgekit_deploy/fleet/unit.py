@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from importlib import resources
 
@@ -22,22 +23,23 @@ HEALTHY = f"systemctl is-active --quiet {NAME} || {SAY_WHY}"
 LIBCAMERA = ("char-media", "char-dma_heap", "char-drm")
 
 
-def files(words: list[str], root: str) -> dict[str, bytes]:
+def files(words: list[str], root: str, network: bool = False) -> dict[str, bytes]:
     """The unit, and the options of the camera which it reads.
 
     Args:
         words: Options of `edgekit camera`, see `checked`.
         root: The folder of releases on the device.
+        network: Whether it gets one in any case.
 
     Returns:
         Contents by name.
     """
     text = resources.files(__package__).joinpath(f"{NAME}.service").read_text("utf-8")
     text = text.replace(ROOT, root)
-    if has_network(words):
+    if network or has_network(words):
         text = _replaced(text, "PrivateNetwork=yes", "PrivateNetwork=no")
         text = _replaced(text, "RestrictAddressFamilies=AF_UNIX", "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6")
-    if "picamera2" in words:
+    if has_camera_module(words):
         lines = "\n".join(["DeviceAllow=char-video4linux rw", *(f"DeviceAllow={device} rw" for device in LIBCAMERA)])
         text = _replaced(text, "DeviceAllow=char-video4linux rw", lines)
     return {f"{NAME}.service": text.encode(), "camera.env": f'EDGEKIT_CAMERA="{" ".join(words)}"\n'.encode()}
@@ -65,8 +67,14 @@ def checked(camera: str) -> list[str]:
 
 
 def has_network(words: list[str]) -> bool:
-    """Does this command line need a network?"""
-    return any(word.startswith(("--serve", "--mqtt")) or "://" in word for word in words)
+    """Does this command line need a network? Without --source the device may have a network camera's URL."""
+    is_named = any(word.startswith("--source") for word in words)
+    return not is_named or any(word.startswith(("--serve", "--mqtt")) or "://" in word for word in words)
+
+
+def has_camera_module(words: list[str]) -> bool:
+    """Does it read a camera module, by the system's picamera2?"""
+    return any(re.fullmatch(r"(--source=)?picamera2(:\d+)?", word) for word in words)
 
 
 def _replaced(text: str, old: str, new: str) -> str:

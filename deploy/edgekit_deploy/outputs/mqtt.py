@@ -192,6 +192,8 @@ class MqttOutput:
             "value_template": STATE_TEMPLATE,
             "json_attributes_topic": f"{self._base}/state",
             "availability_topic": f"{self._base}/availability",
+            # Without a camera there are no answers: then the last one is none any more.
+            "expire_after": round(6 * REFRESH_SECONDS),
             "icon": "mdi:camera-iris",
             "device": {
                 "identifiers": [identifier],

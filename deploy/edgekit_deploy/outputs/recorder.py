@@ -6,6 +6,8 @@ skipped according to its time. The file appears whole, when recording ends, or n
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import math
 import queue
 import shutil
@@ -31,6 +33,8 @@ QUEUE_LENGTH = 4
 RESERVE_BYTES = 16 * 2**20
 SPACE_CHECK_FRAMES = 10
 LONGEST_GAP_SECONDS = 60.0
+# An unfinished file that nobody has written to for so long is nobody's.
+ABANDONED_SECONDS = 3600.0
 # A few frames are left at the end, which take a moment. A disk that stalls is told after SLOW_SECONDS, and given up
 # after FINISH_SECONDS: a slow card may need longer than the other outputs, and a recording is worth the wait.
 SLOW_SECONDS = 2.0
@@ -87,6 +91,7 @@ class Recorder:
             InputError: They do not.
         """
         check_writable(self.path)
+        self._sweep()
         if (free := self._free_bytes(self.path.parent)) < RESERVE_BYTES:
             raise InputError(
                 f"The disk of {self.path} must have {RESERVE_BYTES >> 20} MiB free, got {free / 2**20:.1f}.",
@@ -96,6 +101,13 @@ class Recorder:
             _open_writer(Path(folder) / f"probe{self.path.suffix}", self._fps, (64, 64)).release()
         self._thread.start()
         return self
+
+    def _sweep(self) -> None:
+        """Remove what processes that were killed have left of earlier recordings: gigabytes that nobody sees."""
+        for left in self.path.parent.glob(f".{glob.escape(self.path.stem)}-*{self.path.suffix}"):
+            with contextlib.suppress(OSError):
+                if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
+                    left.unlink()
 
     def __exit__(self, *exception: object) -> None:
         """Encode what is queued and put the file in its place. After an exception too: what was recorded is kept.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from typing import Any, Self
@@ -17,6 +18,8 @@ from edgekit_deploy.sources.reading import MOST_SECONDS_OLD, READ_SECONDS
 DEFAULT_SIZE = (640, 480)
 # libcamera names a format by the order in a little-endian word: this one is blue, green, red in memory.
 BGR = "RGB888"
+# Of a slow rate: less than after what the loop takes the camera for hung.
+READ_PERIODS = 2.5
 # Up to here every Raspberry Pi sensor delivers its whole field of view at half its resolution.
 MOST_FPS_OF_WHOLE_VIEW = 40.0
 HINT = "Check the ribbon cable and `rpicam-hello --list-cameras`, and that no other program has the camera."
@@ -58,7 +61,7 @@ class PicameraSource:
         """
         self._module = _picamera2()
         try:
-            self._camera = self._module.Picamera2(self._number)
+            self._camera = _opened(self._module.Picamera2, self._number)
             self._start()
         except (RuntimeError, IndexError, ValueError, OSError) as error:
             self.__exit__()
@@ -98,19 +101,20 @@ class PicameraSource:
         """Frames for as long as the camera delivers.
 
         Raises:
-            SourceLost: None came for READ_SECONDS, or libcamera failed.
+            SourceLost: None came for READ_SECONDS, or two and a half frames' time, or libcamera failed.
         """
         start = time.monotonic()
         index = 0
+        seconds = max(READ_SECONDS, READ_PERIODS / self.fps)
         while True:
             try:
-                request = self._camera.capture_request(wait=False).get_result(timeout=READ_SECONDS)
+                request = self._camera.capture_request(wait=False).get_result(timeout=seconds)
                 try:
                     image, timestamp = self._copy(request), _captured_at(request.get_metadata())
                 finally:
                     request.release()
             except (TimeoutError, RuntimeError, OSError) as error:
-                reason = f": {error}" if str(error) else f" for {READ_SECONDS:g} s"
+                reason = f": {error}" if str(error) else f" for {seconds:g} s"
                 raise SourceLost(
                     f"{self.name} must keep delivering, got no frame{reason} after {index}.", HINT
                 ) from error
@@ -128,6 +132,24 @@ class PicameraSource:
     def describe(self) -> str:
         """What was granted, in one line."""
         return f"{self.name}: {self._granted['format']} {_by(self._granted['size'])} at {self.fps:g} fps"
+
+
+def _opened(kind: Any, number: int) -> Any:
+    """A `Picamera2`; one that cannot be made leaves nothing open, however often it is tried.
+
+    Its constructor makes a pipe before it looks for the camera, and forgets it where there is none (picamera2 0.3).
+    """
+    camera = kind.__new__(kind)
+    try:
+        camera.__init__(number)
+    except Exception:
+        if getattr(camera, "is_open", False):
+            camera.close()
+        elif hasattr(camera, "notifyme_w"):
+            camera.notifymeread.close()
+            os.close(camera.notifyme_w)
+        raise
+    return camera
 
 
 def _by(size: tuple[int, int]) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgekit.errors import InputError
+from edgekit.errors import InputError, MissingError
 
 DEFAULT_PORT = 8080
 TOKEN_VARIABLE = "EDGEKIT_WEB_TOKEN"  # noqa: S105 (a name)
@@ -64,7 +64,8 @@ class Address:
         """A listening socket.
 
         Raises:
-            InputError: The port is taken, needs more rights, or the address is not this machine's.
+            MissingError: The port is taken, or the address is not this machine's, or not yet, as at boot.
+            InputError: The port needs more rights.
         """
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         listener = socket.socket(family, socket.SOCK_STREAM)
@@ -77,7 +78,9 @@ class Address:
             listener.close()
             taken = error.errno == errno.EADDRINUSE
             remedy = "Is another camera running? Choose another port." if taken else "Choose another address or port."
-            raise InputError(
+            # What may pass: a service tries again after a MissingError.
+            kind = MissingError if taken or error.errno == errno.EADDRNOTAVAIL else InputError
+            raise kind(
                 f"The web page must be able to listen on {self.host}:{self.port}, got: {error.strerror}.", remedy
             ) from error
         return listener

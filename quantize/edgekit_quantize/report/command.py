@@ -103,7 +103,7 @@ def command(
     from edgekit_quantize.report.make import Limits, build_report, labels_sha256, write_report
     from edgekit_quantize.report.outputs import places
     from edgekit_quantize.report.reference import open_reference
-    from edgekit_quantize.report.store import forget, take_over
+    from edgekit_quantize.report.store import forget, has_answers, take_over
     from edgekit_quantize.report.table import print_summary
 
     if max_drop is not None:
@@ -152,10 +152,11 @@ def command(
             data_name=data,
             command=shlex.join(ctx.meta[_WORDS]),
         )
-    except InputError:
-        # There is nothing to go on with; after Ctrl-C or a killed process there is.
-        forget(answers)
-        raise
+    except InputError as error:
+        if not has_answers(answers):
+            forget(answers)
+            raise
+        raise InputError(error.message, f"{error.remedy} With --resume no image is answered twice.".strip()) from error
     write_report(report, *outputs)
     forget(answers)
     print_summary(report.document, outputs)

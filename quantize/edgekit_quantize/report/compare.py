@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.bundle import Bundle
-from edgekit.errors import InputError
+from edgekit.errors import EdgekitError, InputError
 from edgekit.images import ImageSet
-from edgekit.progress import progress_bar
+from edgekit.progress import console, progress_bar
 from edgekit.runtime import available_cores
 from edgekit_quantize.report import pool
-from edgekit_quantize.report.answers import Answers, Comparison, LayerNoise, Run, joined
+from edgekit_quantize.report.answers import Answers, Comparison, Cost, LayerNoise, Run, joined
 from edgekit_quantize.report.cost import cost_of
 from edgekit_quantize.report.labels import check_classes, targets_by_name
 from edgekit_quantize.report.layers import layer_noise
@@ -156,8 +156,17 @@ def _run(stage: Stage, answers: list[Answers], measure_cost: bool) -> Run:
         file=stage.file,
         sha256=stage.sha256,
         answers=joined(answers),
-        cost=cost_of(stage.model) if measure_cost else None,
+        cost=_cost(stage) if measure_cost else None,
     )
+
+
+def _cost(stage: Stage) -> Cost | None:
+    """None if it cannot be measured: all answers are there, and worth a report without it."""
+    try:
+        return cost_of(stage.model)
+    except EdgekitError as error:
+        console.print(f"Latency and memory of {stage.name} are not known: {error}", markup=False, soft_wrap=True)
+        return None
 
 
 def _data_hash(chunks: Sequence[Chunk], targets: NDArray[np.int64]) -> str:

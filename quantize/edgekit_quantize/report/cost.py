@@ -32,7 +32,8 @@ def cost_of(model: Model, threads: int = 1) -> Cost:
     """
     kernels = model.kernels.value if isinstance(model, TfliteModel) else ""
     words = [type(model).__name__, str(model.path), json.dumps(to_plain(model.spec)), kernels, str(threads)]
-    worker = [sys.executable, "-m", "edgekit_quantize.report.cost_worker", *words]
+    # -P: a file of the user's that is called like a library must not be taken for it.
+    worker = [sys.executable, "-P", "-m", "edgekit_quantize.report.cost_worker", *words]
     try:
         done = subprocess.run(  # noqa: S603 - our own module
             worker, capture_output=True, text=True, errors="replace", check=False, timeout=_PATIENCE

@@ -21,6 +21,8 @@ from edgekit_quantize.report.models import Model, OnnxModel, TfliteModel, TorchM
 _WARM_UP = 5
 _LEAST, _MOST = 10, 300
 _SECONDS = 3.0
+# Slow networks are run less often, once at least.
+_PATIENCE = 30.0
 
 
 def main(kind: str, path: str, spec: str, kernels: str, threads: str) -> None:
@@ -44,11 +46,15 @@ def _times(model: Model, threads: int) -> list[float]:
     # Real photos are not uniform; what they show does not matter to the time.
     shape = (1, model.spec.height, model.spec.width, 3)
     pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    for _ in range(_WARM_UP):
-        run(pixels)
+    begun = time.perf_counter()
+    for done in range(_WARM_UP):
+        if not done or time.perf_counter() < begun + _SECONDS:
+            run(pixels)
     times: list[float] = []
-    end = time.perf_counter() + _SECONDS
-    while len(times) < _LEAST or (len(times) < _MOST and time.perf_counter() < end):
+    begun = time.perf_counter()
+    while not times or time.perf_counter() < begun + (_SECONDS if len(times) >= _LEAST else _PATIENCE):
+        if len(times) == _MOST:
+            break
         start = time.perf_counter()
         run(pixels)
         times.append(1000.0 * (time.perf_counter() - start))

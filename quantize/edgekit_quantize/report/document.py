@@ -9,6 +9,7 @@ from typing import Any
 
 from edgekit.card import from_plain, to_plain
 from edgekit.errors import InputError
+from edgekit.train.chance import is_like_chance
 from edgekit_quantize.report.changes import Change, Costs, Direction, Since
 from edgekit_quantize.report.facts import Confusion, DataFacts, Flip, Group, LayerRow, ModelFacts, Outcomes, Pair, Stage
 from edgekit_quantize.report.gate import Gate, Outcome
@@ -108,12 +109,18 @@ class Document:
         return tuple(change for change in self.changes if change.direction is Direction.WORSE)
 
     @property
+    def is_like_chance(self) -> bool:
+        """Whether the reference may as well not look at the images."""
+        images = [group.images for group in self.classes]
+        return is_like_chance([round(group.float_top1 * group.images / 100.0) for group in self.classes], images)
+
+    @property
     def outcome(self) -> Outcome | None:
         """Of all gates and the baseline together; None if there is neither."""
         if not self.gates and self.since is None:
             return None
         outcomes = {gate.outcome for gate in self.gates}
-        if Outcome.FAILED in outcomes or self.regressions:
+        if Outcome.FAILED in outcomes or self.regressions or (self.gates and self.is_like_chance):
             return Outcome.FAILED
         return Outcome.UNDECIDED if Outcome.UNDECIDED in outcomes else Outcome.PASSED
 

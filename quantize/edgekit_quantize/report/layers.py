@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +30,7 @@ def layer_noise(float_model: Model, int8_model: Model, images: ImageSet) -> tupl
     Args:
         float_model: Float TFLite.
         int8_model: Int8 TFLite.
-        images: Readable ones; the first few are run.
+        images: Readable ones; a few are run, evenly spread over them: neighbours are often of one class.
 
     Returns:
         None if the files have no layer in common: one was not made from the other.
@@ -45,7 +44,8 @@ def layer_noise(float_model: Model, int8_model: Model, images: ImageSet) -> tupl
     table = quantization_table(spec, theirs.quantization(theirs.input))
     sums: defaultdict[str, _Sums] = defaultdict(_Sums)
     count = min(IMAGES, len(images.names))
-    for _, pixels in tracked("Layers", islice(iter(Prepared(images, spec)), count), count):
+    chosen = images.subset(np.linspace(0, len(images.names) - 1, count).round().astype(np.int64))
+    for _, pixels in tracked("Layers", iter(Prepared(chosen, spec)), count):
         ours.run(normalize(pixels, float_model.spec))
         theirs.run(to_int8(pixels, table))
         for layer in layers:

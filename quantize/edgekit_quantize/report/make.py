@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,9 +15,11 @@ from numpy.typing import NDArray
 
 from edgekit import __version__
 from edgekit.bundle import Bundle
+from edgekit.cpu import read_cpu
 from edgekit.errors import GateError, InputError
 from edgekit.files import check_writable, write_all
 from edgekit.preprocess import Image
+from edgekit.runtime import available_cores
 from edgekit_quantize.formats import format_of
 from edgekit_quantize.report import analysis, baseline, examples
 from edgekit_quantize.report.answers import Comparison, Run
@@ -141,7 +142,8 @@ def build_report(
         command=command,
         costs=_costs(comparison.runs, model, len(bundle.data), limits.baseline),
     )
-    _check_plausible(document.drop, reference.file or reference.name)
+    if reference.sha256 != bundle.card.provenance.reference_sha256:
+        _check_plausible(document.drop, reference.file or reference.name)
     document = _judged(document, limits)
     pictures = tuple(examples.data_uri(picture(int(row))) for row in rows)
     return Report(document, pictures, np.stack([ours.truth, theirs.truth], axis=1))
@@ -162,7 +164,8 @@ def write_report(
         check_writable(path)
     document = report.document
     texts = [render(document, report.pictures, report.truth), document.to_json(), to_markdown(document)]
-    write_all({path: text.encode() for path, text in zip(places, texts, strict=False)})
+    # Names of files may hold bytes that are no UTF-8.
+    write_all({path: text.encode(errors="backslashreplace") for path, text in zip(places, texts, strict=False)})
 
 
 def labels_sha256(labels: Sequence[str]) -> str:
@@ -261,13 +264,7 @@ def _costs(runs: Sequence[Run], model: Run, size: int, older: Document | None) -
 
 def _machine() -> str:
     """Processor and number of cores."""
-    name = platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8", errors="replace").splitlines()
-        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
-    except OSError:
-        pass  # Not Linux: the architecture has to do.
-    return f"{name}, {os.cpu_count()} cores"
+    return f"{read_cpu() or platform.machine()}, {available_cores()} cores"
 
 
 def _tools() -> dict[str, str]:

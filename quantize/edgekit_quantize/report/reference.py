@@ -10,6 +10,7 @@ from edgekit.card import Card
 from edgekit.errors import InputError
 from edgekit.files import sha256
 from edgekit.train.checkpoint import Checkpoint
+from edgekit_quantize.export import onnx_sha256
 from edgekit_quantize.formats import format_of
 from edgekit_quantize.recipe import Format
 from edgekit_quantize.report.labels import check_same_reference, check_same_task
@@ -74,7 +75,8 @@ def open_reference(text: str) -> Reference:
             f"The reference {text} must be a file, got {'a folder' if path.is_dir() else 'nothing there'}."
         )
     card = _float_card(path) if path.suffix.lower() == ".tflite" else None
-    return Reference(text, sha256(path), path=path, card=card)
+    digest = onnx_sha256(path) if path.suffix.lower() == ".onnx" else sha256(path)
+    return Reference(text, digest, path=path, card=card)
 
 
 def _float_card(path: Path) -> Card | None:

@@ -31,14 +31,13 @@ from edgekit_quantize.recipe import Format
 from edgekit_quantize.report.answers import Role
 from edgekit_quantize.report.models import Model, OnnxModel, TfliteModel, TorchModel
 from edgekit_quantize.report.reference import Reference
-from edgekit_quantize.report.store import Store
+from edgekit_quantize.report.store import MADE, Store
 from edgekit_quantize.report.worker import Asked
 from edgekit_quantize.tflite import convert_onnx
 from edgekit_quantize.workers import ExportWorker
 
 # onnx2tf compares its layers on so many.
 _SAMPLE = 20
-_MADE = "stages"
 
 
 @dataclass(frozen=True)
@@ -129,13 +128,13 @@ class Maker:
     def _made(self, path: Path, facts: tuple[object, ...], make: Callable[[], None]) -> None:
         """Put a file in its place, from the store if it was made before."""
         key = hashlib.sha256(json.dumps([*facts, __version__]).encode()).hexdigest()
-        found = (self.store.read(_MADE, key) or {}).get("content")
+        found = (self.store.read(MADE, key) or {}).get("content")
         if found is not None and found.dtype == np.uint8 and found.ndim == 1:
             write_whole(path, found.tobytes())
             return
         with console.status(f"{facts[0]} …"):
             make()
-        self.store.write(_MADE, key, {"content": np.fromfile(path, np.uint8)})
+        self.store.write(MADE, key, {"content": np.fromfile(path, np.uint8)})
 
     def _sample(self, spec: InputSpec) -> Image:
         return np.stack([image for _, image in islice(iter(Prepared(self.images, spec)), _SAMPLE)])

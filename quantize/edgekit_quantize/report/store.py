@@ -17,6 +17,8 @@ from edgekit.files import whole_file, write_whole
 from edgekit.progress import console
 
 Arrays = Mapping[str, NDArray[Any]]
+# Kinds that are no answers: files that stages are made of, and hashes of cropped images.
+MADE, PIXELS = "stages", "pixels-"
 _MARKER = "unfinished-report.txt"
 _MARK = (
     "Answers of an edgekit report that is not finished. Safe to delete; with --resume the report goes on from here.\n"
@@ -83,6 +85,12 @@ def take_over(folder: Path, *, resume: bool) -> None:
             soft_wrap=True,
         )
         forget(folder)
+
+
+def has_answers(folder: Path) -> bool:
+    """Whether it is a store's and holds what took long: answers of models."""
+    kinds = (part.name for part in folder.iterdir() if part.is_dir()) if _is_marked(folder) else ()
+    return any(kind != MADE and not kind.startswith(PIXELS) for kind in kinds)
 
 
 def forget(folder: Path) -> None:

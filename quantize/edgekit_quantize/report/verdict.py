@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from edgekit.train.chance import is_like_chance
 from edgekit_quantize.report.changes import Change, Direction
 from edgekit_quantize.report.document import Document
 from edgekit_quantize.report.facts import Group
@@ -138,9 +137,7 @@ def _collapse(document: Document) -> str:
 
 def like_chance(document: Document) -> str:
     """A sentence if the reference may as well not look at the images, else ""."""
-    images = [group.images for group in document.classes]
-    correct = [round(group.float_top1 * group.images / 100.0) for group in document.classes]
-    if not is_like_chance(correct, images):
+    if not document.is_like_chance:
         return ""
     return (
         f"Float top-1 of {number(document.reference.top1.value)} % cannot be told from chance on "

@@ -17,7 +17,7 @@ from edgekit.images import ImageSet
 from edgekit.preprocess import Image, crop_and_resize
 from edgekit_quantize.report.answers import TOP, Answers, Logits, answers_of
 from edgekit_quantize.report.models import Model, Run
-from edgekit_quantize.report.store import Arrays, Store
+from edgekit_quantize.report.store import PIXELS, Arrays, Store
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,7 @@ class Worker:
         answers = [rows for rows in known if rows is not None]
         if readable is not None and pixels is not None and len(answers) == len(known):
             return Chunk(readable, _reasons(task.images, readable), pixels, tuple(answers))
-        decoded, readable, skipped = _decode(task.images)
-        crops = _Crops(decoded)
+        crops, readable, skipped = _cropped(task.images, (self.crop, *(asked.model.spec for asked in self.asked)))
         pixels = np.asarray([_sha256(image) for image in crops.of(self.crop)], np.uint8).reshape(-1, 32)
         self.store.write(self._cropping, key, {"readable": readable, "pixels": pixels})
         return Chunk(readable, skipped, pixels, self._answers(key, known, crops, task, readable))
@@ -110,7 +109,8 @@ class Worker:
             if rows is None:
                 logits = reference if place == 0 else self._logits(place, crops, names)
                 rows = answers_of(logits, reference, targets)
-                self.store.write(asked.key, key, asdict(rows))
+                if names:
+                    self.store.write(asked.key, key, asdict(rows))
             answers.append(rows)
         return tuple(answers)
 
@@ -135,7 +135,7 @@ class Worker:
     def _cropping(self) -> str:
         """Where pixel hashes are kept: what they depend on, the image apart."""
         facts = f"{_geometry(self.crop)} OpenCV {cv2.__version__}"
-        return f"pixels-{hashlib.sha256(facts.encode()).hexdigest()}"
+        return f"{PIXELS}{hashlib.sha256(facts.encode()).hexdigest()}"
 
     def _seen(self, key: str, count: int) -> tuple[NDArray[np.bool_] | None, NDArray[np.uint8] | None]:
         arrays = self.store.read(self._cropping, key) or {}
@@ -152,17 +152,18 @@ class Worker:
 
 
 class _Crops:
-    """Decoded images, cropped once for each size that is asked for."""
+    """Images, cropped once for each size that is asked for. Photos are large: what was cropped is all that is kept."""
 
-    def __init__(self, decoded: Sequence[Image]) -> None:
-        self._decoded = decoded
-        self._made: dict[tuple[object, ...], list[Image]] = {}
+    def __init__(self, specs: Sequence[InputSpec]) -> None:
+        self._specs = {_geometry(spec): spec for spec in specs}
+        self._made: dict[tuple[object, ...], list[Image]] = {geometry: [] for geometry in self._specs}
+
+    def add(self, image: Image) -> None:
+        for geometry, spec in self._specs.items():
+            self._made[geometry].append(crop_and_resize(image, spec))
 
     def of(self, spec: InputSpec) -> list[Image]:
-        geometry = _geometry(spec)
-        if geometry not in self._made:
-            self._made[geometry] = [crop_and_resize(image, spec) for image in self._decoded]
-        return self._made[geometry]
+        return self._made[_geometry(spec)]
 
 
 def _geometry(spec: InputSpec) -> tuple[object, ...]:
@@ -170,22 +171,23 @@ def _geometry(spec: InputSpec) -> tuple[object, ...]:
     return spec.height, spec.width, spec.crop_fraction, spec.resize.value
 
 
-def _decode(images: ImageSet) -> tuple[list[Image], NDArray[np.bool_], tuple[str, ...]]:
+def _cropped(images: ImageSet, specs: Sequence[InputSpec]) -> tuple[_Crops, NDArray[np.bool_], tuple[str, ...]]:
     """The readable images, which they are, and why the others are not."""
-    decoded, readable, skipped = [], np.zeros(len(images.names), np.bool_), []
+    crops, readable, skipped = _Crops(specs), np.zeros(len(images.names), np.bool_), []
     for index in range(len(readable)):
         try:
-            decoded.append(images.image(index))
+            image = images.image(index)
         except InputError as error:
             skipped.append(error.message)
         else:
+            crops.add(image)
             readable[index] = True
-    return decoded, readable, tuple(skipped)
+    return crops, readable, tuple(skipped)
 
 
 def _reasons(images: ImageSet, readable: NDArray[np.bool_]) -> tuple[str, ...]:
     """Found anew: they name files, which may have moved since."""
-    return _decode(images.subset(np.flatnonzero(~readable)))[2]
+    return _cropped(images.subset(np.flatnonzero(~readable)), ())[2]
 
 
 def _content(task: Task) -> str:
