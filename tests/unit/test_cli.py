@@ -161,7 +161,8 @@ FOREIGN = frozenset((
     "--file", "--force-reinstall", "--help", "--ignore-scripts", "--implementation", "--list-cameras",
     "--message--", "--no-deps", "--no-index", "--no-input", "--no-pager", "--no-python", "--nproc-per-node",
     "--only-binary", "--output", "--pack-destination", "--platform", "--porcelain", "--python-version", "--quiet",
-    "--rbind", "--retries", "--shm-size", "--system-site-packages", "--timeout", "--unit", "--untracked-files", "--wheel-dir",
+    "--rbind", "--retries", "--shm-size", "--system-site-packages", "--timeout", "--unit", "--untracked-files",
+    "--wheel-dir",
 ))  # fmt: skip
 
 
