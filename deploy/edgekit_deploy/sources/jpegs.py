@@ -12,26 +12,43 @@ LEAST_MARKER, WITHOUT_LENGTH = 0xC0, range(0xD0, 0xD9)
 MOST_BYTES = 16 * 2**20
 
 
-def split_jpegs(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The pictures in a stream of bytes, each as soon as it is whole; b"" for one that is cut off or broken.
+class JpegSplitter:
+    """Cuts a stream of bytes into pictures.
 
     Segments before the scan are stepped over by their length: a thumbnail in one of them ends with an END of its own.
     """
-    buffer = bytearray()
-    for chunk in chunks:
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """The pictures that are whole with these further bytes; b"" for one that is cut off or broken."""
+        buffer = self._buffer
         buffer += chunk
         while True:
             start = buffer.find(START)
             if start < 0:
                 del buffer[: max(0, len(buffer) - len(START) + 1)]
-                break
+                return
             del buffer[:start]
             length, is_whole = _measure(buffer)
             if length == 0 and len(buffer) < MOST_BYTES:
-                break
+                return
             yield bytes(buffer[:length]) if is_whole else b""
             del buffer[: max(length, len(START))]
-    if buffer.startswith(START):
+
+    @property
+    def is_within(self) -> bool:
+        """A picture has begun and not ended."""
+        return self._buffer.startswith(START)
+
+
+def split_jpegs(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The pictures in a stream of bytes, each as soon as it is whole; b"" for one that is cut off or broken."""
+    splitter = JpegSplitter()
+    for chunk in chunks:
+        yield from splitter.feed(chunk)
+    if splitter.is_within:
         yield b""
 
 

@@ -7,20 +7,22 @@ tell why a server refuses.
 from __future__ import annotations
 
 import http.client
+import select
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 import cv2
 import numpy as np
 
-from edgekit_deploy.sources.jpegs import split_jpegs
+from edgekit_deploy.sources.jpegs import JpegSplitter
 from edgekit_deploy.sources.reading import READ_SECONDS
 
 CHUNK = 65536
+# Bytes after which a picture is decoded, however many more there are.
+MOST_TAKEN = 4 * 2**20
 
 
 class MjpegCapture:
@@ -28,13 +30,20 @@ class MjpegCapture:
 
     def __init__(self, response: Any) -> None:
         self._response = response
-        self._asked = 0.0
-        self._pictures = split_jpegs(self._chunks())
+        self._splitter = JpegSplitter()
+        self._newest, self._broken, self._is_over = b"", 0, False
 
     def read(self) -> tuple[bool, Any]:
-        """Whether there was a picture, and the picture; a failure takes READ_SECONDS if nothing usable comes."""
-        self._asked = time.monotonic()
-        data = next(self._pictures, b"")
+        """Whether there was a picture, and the picture; a failure takes READ_SECONDS if nothing usable comes.
+
+        The newest that is there: where decoding takes longer than pictures come, those between are passed over, as a
+        camera's driver does it. Else they would wait in the connection, and each answer be older than the one before.
+        """
+        self._gather(time.monotonic())
+        if self._broken:
+            self._broken -= 1
+            return False, None
+        data, self._newest = self._newest, b""
         picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
         return picture is not None, picture
 
@@ -42,12 +51,33 @@ class MjpegCapture:
         """Disconnect."""
         self._response.close()
 
-    def _chunks(self) -> Iterator[bytes]:
+    def _gather(self, asked: float) -> None:
+        """Take what is there; if there is no picture, wait for one."""
+        taken = 0
+        while not (self._newest or self._broken) or (taken < MOST_TAKEN and self._is_more_there()):
+            if self._is_over or time.monotonic() - asked >= READ_SECONDS:
+                return
+            chunk = self._chunk()
+            taken += len(chunk)
+            for picture in self._splitter.feed(chunk):
+                self._newest = picture or self._newest
+                self._broken += not picture
+
+    def _chunk(self) -> bytes:
+        """What comes next; b"" at the end."""
         try:
-            while (chunk := self._response.read1(CHUNK)) and time.monotonic() - self._asked < READ_SECONDS:
-                yield chunk
+            chunk: bytes = self._response.read1(CHUNK)
         except (OSError, http.client.HTTPException, ValueError):
-            return  # the reader sees that nothing comes
+            chunk = b""  # the reader sees that nothing comes
+        self._is_over = not chunk
+        return chunk
+
+    def _is_more_there(self) -> bool:
+        """Whether something more can be read without waiting."""
+        try:
+            return not self._is_over and bool(select.select([self._response], [], [], 0)[0])
+        except (OSError, ValueError):  # closed
+            return False
 
 
 def connect(url: str, open_seconds: float) -> MjpegCapture | None:
