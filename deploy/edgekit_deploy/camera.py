@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from edgekit_deploy.truth import Truth
 
 POLL_SECONDS = 0.1
+# How long a service waits for a driver that hangs.
+HUNG_SECONDS = 60.0
 # Weight of the newest frame in the live frames-per-second figure.
 FPS_SMOOTHING = 0.1
 # Bytes of freed frames that are kept, two of 3840×2160, and that a heap grows by at least.
@@ -128,7 +130,8 @@ def run_camera(
         What was measured. `ended` tells which of the above it was: a signal does not raise, so look for "SIGINT".
 
     Raises:
-        SourceLost: The camera stopped delivering and there is no `reopen`; `stats` holds what was measured until then.
+        SourceLost: The camera stopped delivering and there is no `reopen`, or its driver hangs in a service; `stats`
+            holds what was measured until then.
         InputError: The source could not be opened or read.
     """
     keep_memory(KEPT, pad=KEPT_AHEAD)
@@ -200,6 +203,7 @@ class _Loop:
             return
         frame = self.capture.get(POLL_SECONDS)
         self._tell_trouble()
+        self._leave_what_hangs()
         for line in self.watch.look():
             self.out.notify(line)
         self.out.monitor.health = health = self.watch.health
@@ -253,6 +257,12 @@ class _Loop:
         self.out.notify(self.trouble or f"{self.capture.source.name} is back.")
         if self.trouble and self.out.window is not None and self.last_drawn is not None:
             self.out.window.show(banner(self.last_drawn, self.trouble))
+
+    def _leave_what_hangs(self) -> None:
+        """A new process may open what this one's threads hold in a driver; for a person it goes on trying."""
+        since = self.capture.hung_since
+        if since is not None and self.service.is_managed and time.monotonic() - since > HUNG_SECONDS:
+            raise SourceLost(self.capture.trouble, "Another process may have more luck.")
 
     def _show(self, frame: Frame, result: Result, verdict: Verdict, hud: Hud, right: int | None) -> None:
         recorder, window = self.out.recorder, self.out.window

@@ -137,6 +137,8 @@ class Capture:
         reconnects: How often the source was lost and came back.
         has_come: The source was there at the start, or has come since.
         trouble: Why there are no frames at the moment, in a line; "" while all is well.
+        hung_since: time.monotonic() seconds since when so many threads hang in the driver that no new one is started;
+            None while it is not so.
     """
 
     def __init__(self, source: Source, reopen: Callable[[], Source] | None = None) -> None:
@@ -145,6 +147,7 @@ class Capture:
         self.reconnects = 0
         self.has_come = False
         self.trouble = ""
+        self.hung_since: float | None = None
         self._reopen = reopen
         self._failures, self._back_since = 0, self.start
         self._next_try: float | None = None
@@ -267,9 +270,10 @@ class Capture:
         if self._reopen is None:
             return
         if len(self._stuck) >= MOST_STUCK_THREADS:
+            self.hung_since = now if self.hung_since is None else self.hung_since
             self.trouble = f"{self.source.name} hangs in its driver: {MOST_STUCK_THREADS} attempts did not return."
             return
-        self._next_try = None
+        self._next_try = self.hung_since = None
         try:
             source = self._reopen()
         except EdgekitError as error:  # a path that leads nowhere while the camera is unplugged

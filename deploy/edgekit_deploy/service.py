@@ -27,6 +27,11 @@ class Service:
             self._period = 0.0
         self._next = -float("inf")
 
+    @property
+    def is_managed(self) -> bool:
+        """Whether a service manager listens, and would start another process in the place of this one."""
+        return self._socket is not None
+
     def ready(self) -> None:
         """The loop begins."""
         self._tell("READY=1")

@@ -10,12 +10,15 @@ import time
 import pytest
 from support import tiny_model
 from support.camera_process import COLOURS, EDGEKIT, environment, make_files
+from support.faulty_camera import Cameras, quicken
 
+from edgekit_deploy import camera, capture
 from edgekit_deploy.camera import Limits, run_camera
 from edgekit_deploy.classifier import Classifier
 from edgekit_deploy.fleet import unit
 from edgekit_deploy.service import Service
 from edgekit_deploy.sources.folder import FolderSource
+from edgekit_deploy.sources.frames import SourceLost
 
 # systemd-analyze's "OK" begins here; the issue of it was at most so much.
 MOST_EXPOSED = 3.0
@@ -86,6 +89,21 @@ def test_a_network_that_hangs_is_not_alive(manager, tmp_path, monkeypatch):
     woken.set()
     loop.join(30)
     assert any(message.startswith("WATCHDOG=1") for message in told(manager))
+
+
+def test_a_driver_that_hangs_is_left_to_another_process(manager, monkeypatch):
+    """Threads in a driver cannot be ended; systemd starts the service anew after exit code 3."""
+    quicken(monkeypatch)
+    monkeypatch.setattr(capture, "HANG_SECONDS", 0.02)
+    monkeypatch.setattr(camera, "HUNG_SECONDS", 0.3)
+    monkeypatch.setenv("NOTIFY_SOCKET", manager.getsockname())
+    cameras = Cameras(["frame", "hang"])
+    begun = time.monotonic()
+    with pytest.raises(SourceLost, match="hangs in its driver: 4 attempts did not return") as caught:
+        run_camera(Classifier(tiny_model.parsed()), cameras(), reopen=cameras, limits=Limits(seconds=20.0))
+    assert caught.value.exit_code == 3
+    assert time.monotonic() - begun >= 0.3
+    cameras.stop.set()
 
 
 def test_the_watchdog_is_fed_twice_in_its_time_and_only_if_it_is_ours(manager):
