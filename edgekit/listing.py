@@ -45,20 +45,13 @@ def existing_folder(folder: str | Path) -> Path:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """All below it that is not hidden, also behind links to folders (each folder once: links may lead in circles).
-
-    Raises:
-        InputError: A folder cannot be read.
-    """
-
-    def refuse(error: OSError) -> None:
-        raise InputError(f"{error.filename} must be a folder that can be read, got: {error.strerror}.") from error
-
+    """All below it that is not hidden, also behind links to folders (each folder once: links may lead in circles)."""
     seen: set[str] = set()
-    for place, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
+    for place, folders, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(place)
-        # Sorted: which of two ways to a folder counts must not be left to the disk.
-        folders[:] = [] if real in seen else sorted(name for name in folders if not name.startswith("."))
+        shown_folders = [name for name in folders if not name.startswith(".") and real not in seen]
+        # Which of two ways to a folder counts must not be left to the disk: itself before a link to it, then by name.
+        folders[:] = sorted(shown_folders, key=lambda name: (Path(place, name).is_symlink(), name))
         shown = () if real in seen else (Path(place, name) for name in names if not name.startswith("."))
         seen.add(real)
         yield from (path for path in shown if path.is_file())

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from types import FrameType
 from typing import Any, Self
 
+# stdin, stdout, stderr
+STREAMS = (0, 1, 2)
 NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -24,6 +27,7 @@ class StopSignals:
     def __init__(self) -> None:
         self.received = ""
         self._before: dict[int, Any] = {}
+        self._terminals: list[int] = []
 
     def __enter__(self) -> Self:
         """Take the signals over."""
@@ -31,6 +35,7 @@ class StopSignals:
             # getsignal is None for a handler that was not set from Python; the default stands in for it.
             found = {number: signal.getsignal(number) or signal.SIG_DFL for number in NUMBERS}
             self._before = {number: handler for number, handler in found.items() if handler != signal.SIG_IGN}
+            self._terminals = [number for number in STREAMS if os.isatty(number)]
             for number in self._before:
                 signal.signal(number, self._receive)
         return self
@@ -46,5 +51,14 @@ class StopSignals:
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
         self.received = signal.Signals(number).name
+        if number == signal.SIGHUP:
+            self._forget_terminals()
         for each, handler in self._before.items():
             signal.signal(each, handler)
+
+    def _forget_terminals(self) -> None:
+        """Let what is still written to a terminal that is gone go nowhere: it would be an error each time."""
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for number in self._terminals:
+            os.dup2(nowhere, number)
+        os.close(nowhere)

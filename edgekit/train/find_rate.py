@@ -22,7 +22,7 @@ from edgekit.train.loop import as_feed
 from edgekit.train.memory import enough_memory
 from edgekit.train.options import Options
 from edgekit.train.run import Run, start
-from edgekit.train.shards import ShardSet
+from edgekit.train.shards import ShardSet, living_workers
 from edgekit.train.step import begin_epoch, one_step
 from edgekit.train.world import World
 
@@ -52,7 +52,7 @@ def find_rate(options: Options, train_set: ImageSet | ShardSet, out: Path | None
     with world.one_after_another():
         feed = as_feed(train_set, options)
     keep_memory()
-    with torch.random.fork_rng(devices=[]), enough_memory(options.batch, world.size):
+    with torch.random.fork_rng(devices=[]), enough_memory(options.batch, world.size), living_workers():
         rates, losses = curve(replace(options, qat_epochs=0), feed, world)
     if not losses:
         raise InputError(

@@ -30,7 +30,7 @@ from edgekit.train.optimizer import set_rates
 from edgekit.train.options import Options
 from edgekit.train.resume import Epoch, Partial, best_path, last_path
 from edgekit.train.run import Run, as_checkpoint, start
-from edgekit.train.shards import ShardSet
+from edgekit.train.shards import ShardSet, living_workers
 from edgekit.train.step import begin_epoch, one_step
 from edgekit.train.stop import Stop
 from edgekit.train.tally import NotFinite, Tally
@@ -135,7 +135,7 @@ def train(
             before.check_same(data, run.shares)
             _go_on(run, before)
         _tell_left_out(run)
-        with enough_memory(run.batch, world.size):
+        with enough_memory(run.batch, world.size), living_workers():
             _all_epochs(run, Path(out) if out else None, data, log or Log())
         if not run.classes:  # all epochs were done before
             validate(run)

@@ -6,6 +6,7 @@ and what.json. Runs over the same files share it, at the same time and later.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -35,6 +36,8 @@ MOST_BYTES = 20 * 10**9
 STARTED = time.time()
 # What a run is still making, and from when on nobody is at it any more.
 UNFINISHED, ABANDONED_SECONDS = ".part-", 24 * 3600.0
+# At making what other runs may put away.
+ATTEMPTS = 3
 ELSEWHERE = "Use a smaller --size, or set EDGEKIT_CACHE to a folder on another disk."
 
 
@@ -66,11 +69,13 @@ def prepare(images: FileSet, spec: InputSpec, progress: bool = True) -> Pixels:
     """
     folder = cache_folder() / "pixels" / _key(images, spec)
     found = _read(folder)
-    if found is None or _can_read_more(images, spec, found):
-        # Whoever has the old one mapped keeps it until he ends.
-        shutil.rmtree(folder, ignore_errors=True)
-        _make(folder, images, spec, progress)
-        found = _read(folder)
+    if found is not None and _can_read_more(images, spec, found):
+        found = None
+    for _ in range(ATTEMPTS):
+        if found is None:
+            _put_away(folder)
+            _make(folder, images, spec, progress)
+            found = _read(folder)
     if found is None:
         raise InputError(f"The prepared images must stay in {folder}, got none there.", "Did another run remove them?")
     os.utime(folder)
@@ -91,8 +96,9 @@ def _read(folder: Path) -> Pixels | None:
 
 def _can_read_more(images: FileSet, spec: InputSpec, found: Pixels) -> bool:
     """Whether an image that could not be read can be now: permissions and OpenCV's limits are not in the key."""
-    left_out = np.setdiff1d(np.arange(len(images.paths)), found.kept)
-    return any(not isinstance(_one(images, index, spec), str) for index in left_out.tolist())
+    left_out = np.setdiff1d(np.arange(len(images.paths)), found.kept).tolist()
+    again = by_all_cores(lambda place: _one(images, left_out[place], spec), len(left_out))
+    return any(not isinstance(image, str) for image in again)
 
 
 def _one(images: FileSet, index: int, spec: InputSpec) -> Image | str:
@@ -101,6 +107,15 @@ def _one(images: FileSet, index: int, spec: InputSpec) -> Image | str:
         return crop_and_resize(images.image(index), spec)
     except InputError as error:
         return error.message
+
+
+def _put_away(folder: Path) -> None:
+    """What is there is of no use; whoever has it mapped keeps it until he ends."""
+    if folder.exists():
+        # Renamed at once: another run must not find the half of it.
+        scratch = tempfile.TemporaryDirectory(dir=folder.parent, prefix=UNFINISHED, ignore_cleanup_errors=True)
+        with scratch as away, contextlib.suppress(OSError):  # another run may be quicker
+            folder.rename(Path(away) / "old")
 
 
 def _key(images: FileSet, spec: InputSpec) -> str:

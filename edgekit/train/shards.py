@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import signal
@@ -172,7 +173,7 @@ class ShardSet:
         """Batches of any size, over and over."""
         while True:
             count = 0
-            for part in _unbroken(_started(loader)):
+            for part in _started(loader):
                 for fault in part.faults:
                     self._tell(fault)
                 count += len(part.targets)
@@ -192,10 +193,17 @@ class ShardSet:
         return self.counts[rank::size]
 
 
-def _unbroken(parts: Iterator[Part]) -> Iterator[Part]:
-    """The same, with a worker's end said in our words."""
+@contextlib.contextmanager
+def living_workers() -> Iterator[None]:
+    """Say in our words that a process which reads shards has ended.
+
+    Around all that is done with an epoch: PyTorch hears of it by a signal, and raises wherever the main thread is.
+
+    Raises:
+        InputError: One has.
+    """
     try:
-        yield from parts
+        yield
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise

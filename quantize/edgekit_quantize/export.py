@@ -148,7 +148,7 @@ def import_onnx(source: Path, path: Path) -> Imported:
 
 
 def onnx_sha256(source: Path) -> str:
-    """SHA-256 of an ONNX file; where weights lie in other files beside it, over the hashes of all of them.
+    """SHA-256 of an ONNX file; where initializers lie in files beside it, over the hashes of all of them.
 
     Raises:
         InputError: Not ONNX, or such a file is not there.

@@ -1,6 +1,8 @@
 """`edgekit camera` while it runs: a faulty network camera, answers over time, its page and its hook."""
 
 import json
+import os
+import pty
 import signal
 import subprocess
 import sys
@@ -195,3 +197,30 @@ def test_a_page_for_others_needs_a_token(files):
         edgekit(files, "camera", "model.tflite", "--source", "long.mp4", "--headless", "--serve", "0.0.0.0:0"), 2
     )
     assert "must have a token" in line
+
+
+def test_a_terminal_that_goes_away_ends_the_run_cleanly(tmp_path):
+    """As when the connection of ssh drops: SIGHUP, and every write to the terminal is an error from then on."""
+    files = make_files(tmp_path)
+    words = [
+        "camera",
+        "model.tflite",
+        "--source",
+        "long.mp4",
+        "--headless",
+        "--json",
+        "stats.json",
+        "--record",
+        "o.mp4",
+    ]
+    child, terminal = pty.fork()
+    if child == 0:
+        os.chdir(files)
+        os.execvpe(EDGEKIT[0], [*EDGEKIT, *words, "--json", "stats.json", "--record", "o.mp4"], environment())
+    said, end = b"", time.monotonic() + 60
+    while b"inferred" not in said and time.monotonic() < end:
+        said += os.read(terminal, 4096)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, said
+    assert json.loads((files / "stats.json").read_text())["ended"] == "SIGHUP"
+    assert (files / "o.mp4").stat().st_size > 1000

@@ -38,7 +38,7 @@ def test_real_file_plays(tmp_path, suffix):
 
 
 def test_what_a_killed_process_has_left_is_swept(tmp_path):
-    old, fresh, other = (tmp_path / name for name in (".out[1]-a.mp4", ".out[1]-b.mp4", ".outer-a.mp4"))
+    old, fresh, other = (tmp_path / f".out[1]{name}.mp4" for name in ("-k3j9x_ab", "-12345678", "-2-k3j9x_ab"))
     for path in (old, fresh, other):
         path.write_bytes(b"x")
     for path in (old, other):

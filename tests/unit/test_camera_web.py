@@ -81,6 +81,12 @@ def test_a_taken_port_is_told():
             pass
 
 
+def test_an_address_that_is_not_there_may_come():
+    """As at boot, before the network is up: exit code 3, after which a service is tried again."""
+    with pytest.raises(MissingError, match="another address"):
+        Address("192.0.2.1", 0).listen()
+
+
 def test_without_the_extra(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "starlette.routing", None)
     with pytest.raises(MissingError, match=r"edgekit\[web\]"):

@@ -104,7 +104,8 @@ class Recorder:
 
     def _sweep(self) -> None:
         """Remove what processes that were killed have left of earlier recordings: gigabytes that nobody sees."""
-        for left in self.path.parent.glob(f".{glob.escape(self.path.stem)}-*{self.path.suffix}"):
+        # As `files.whole_file` calls them.
+        for left in self.path.parent.glob(f".{glob.escape(self.path.stem)}-{8 * '[a-z0-9_]'}{self.path.suffix}"):
             with contextlib.suppress(OSError):
                 if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
                     left.unlink()

@@ -75,7 +75,8 @@ class MjpegCapture:
     def _is_more_there(self) -> bool:
         """Whether something more can be read without waiting."""
         try:
-            return not self._is_over and bool(select.select([self._response], [], [], 0)[0])
+            is_over = self._is_over or self._response.isclosed()
+            return not is_over and bool(select.select([self._response], [], [], 0)[0])
         except (OSError, ValueError):  # closed
             return False
 
