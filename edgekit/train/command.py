@@ -14,9 +14,9 @@ from edgekit.errors import InputError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from edgekit.train.loop import Result
     from edgekit.train.options import Options
     from edgekit.train.prepare import Images
+    from edgekit.train.result import Result
     from edgekit.train.world import World
 
 _F = TypeVar("_F", bound=Callable[..., Any])

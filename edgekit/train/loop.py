@@ -7,7 +7,7 @@ unbroken one (same thread and process count).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,14 +20,13 @@ from edgekit.images import ImageSet
 from edgekit.progress import console
 from edgekit.train import checkpoint as checkpoints
 from edgekit.train import resume as resuming
-from edgekit.train.checkpoint import Checkpoint
 from edgekit.train.data import PixelSet, for_evaluation, for_training
-from edgekit.train.evaluate import ClassScore
 from edgekit.train.feed import MOST_LEFT_OUT, Feed, PixelFeed, check_same_everywhere, seed_of
 from edgekit.train.log import Log
 from edgekit.train.memory import enough_memory
 from edgekit.train.optimizer import set_rates
 from edgekit.train.options import Options
+from edgekit.train.result import Result, best_of
 from edgekit.train.resume import Epoch, Partial, best_path, last_path
 from edgekit.train.run import Run, as_checkpoint, start
 from edgekit.train.shards import ShardSet, living_workers
@@ -40,39 +39,6 @@ from edgekit.train.world import World
 
 # Steps between two looks at what a GPU has computed: each look makes it wait.
 LOOK_EVERY = 16
-
-
-@dataclass(frozen=True)
-class Result:
-    """What training gave.
-
-    Attributes:
-        checkpoint: The network.
-        epochs: What each epoch gave; after `--resume` those before it too.
-        seconds: Wall-clock time of all epochs, reading the images not counted.
-        skipped: One line per image that could not be read.
-        fingerprint: Of the training images; "" if nothing was written.
-        validation_fingerprint: Of all images that were validated on; "" if there were none, or nothing was written.
-        classes: Of the validation images at the end, by name; empty without any.
-    """
-
-    checkpoint: Checkpoint
-    epochs: list[Epoch]
-    seconds: float
-    skipped: tuple[str, ...] = ()
-    fingerprint: str = ""
-    validation_fingerprint: str = ""
-    classes: dict[str, ClassScore] = field(default_factory=dict)
-
-    @property
-    def images_per_second(self) -> float:
-        """Mean rate over the epochs, validation included."""
-        return sum(epoch.images for epoch in self.epochs) / max(self.seconds, 1e-9)
-
-    @property
-    def best(self) -> int | None:
-        """Index of the epoch with the best validation, the last of equals; None without validation."""
-        return best_of(self.epochs)
 
 
 def train(
@@ -161,12 +127,6 @@ def as_feed(images: ImageSet | ShardSet, options: Options) -> Feed:
 def as_judges(images: ImageSet | ShardSet, options: Options) -> PixelSet | ShardSet:
     """A set as the network will be given it; each process takes its share."""
     return images if isinstance(images, ShardSet) else for_evaluation(images, options.spec)
-
-
-def best_of(epochs: list[Epoch]) -> int | None:
-    """Index of the epoch with the best validation, the last of equals; None without validation."""
-    judged = [(epoch.validation, index) for index, epoch in enumerate(epochs) if epoch.validation is not None]
-    return max(judged)[1] if judged else None
 
 
 def _before(options: Options, out: str | Path | None, resume: bool) -> resuming.Progress | None:

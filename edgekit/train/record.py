@@ -19,8 +19,8 @@ from edgekit import __version__
 from edgekit.card import to_plain
 from edgekit.cpu import read_cpu
 from edgekit.files import sha256, write_whole
-from edgekit.train.loop import Result
 from edgekit.train.options import Options
+from edgekit.train.result import Result
 from edgekit.train.world import World
 
 FORMAT = 1

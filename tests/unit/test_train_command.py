@@ -21,8 +21,8 @@ from edgekit.train import record as records
 from edgekit.train.command import _summary
 from edgekit.train.data import for_evaluation, open_folder
 from edgekit.train.evaluate import ClassScore, predict
-from edgekit.train.loop import Result
 from edgekit.train.prepare import first_of
+from edgekit.train.result import Result
 from edgekit.train.resume import Epoch
 
 
