@@ -118,12 +118,13 @@ def _train(folder: Path, stem: str) -> None:
         shutil.copyfile(kept, target)
         return
     if stem == IMAGENET_V1:
-        imagenet_v1.write(target)
+        if not target.exists():
+            imagenet_v1.write(target)
         return
     training = TRAININGS[stem]
     if not target.exists():
         _run(folder, training)
-    keep_record(folder / f"{stem}.run.json")
+        keep_record(folder / f"{stem}.run.json")
     if training.is_shipped or stem == TEACHER:
         halve(target, kept)
         shutil.copyfile(kept, target)

@@ -63,11 +63,8 @@ def main(steps: int, turns: int, device: str, name: str, child: str | None, keep
     header = ("images/s", "bare loop", "training loop", "ratio", "without keep_memory", "it saves")
     raw = {title: {"kept": asdict(kept), "plain": asdict(plain)} for title, (kept, plain) in found.items()}
     table = markdown(header, [_line(title, kept, plain) for title, (kept, plain) in found.items()])
-    write_results(
-        RESULTS / f"{name}.json",
-        {"machine": machine(), "device": device, "turns": turns, "images_per_second": raw},
-        table,
-    )
+    facts = {"machine": machine(), "device": device, "turns": turns, "images_per_second": raw}
+    write_results(RESULTS / f"{name}.json", facts, table)
 
 
 @dataclass(frozen=True)

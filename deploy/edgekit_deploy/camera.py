@@ -106,7 +106,7 @@ def run_camera(
     monitor: Monitor | None = None,
     signals: StopSignals | None = None,
 ) -> CameraStats:
-    """Classify frames until the stream ends, a limit is reached, the window is closed, or SIGINT or SIGTERM comes.
+    """Classify frames until the stream ends, a limit is reached, the window is closed, or a signal asks for it.
 
     glibc's allocator is told to keep what frames free, for as long as the process lives.
 
@@ -127,7 +127,7 @@ def run_camera(
             (while a recording is being finished); default: the loop takes care of itself.
 
     Returns:
-        What was measured. `ended` tells which of the above it was: a signal does not raise, so look for "SIGINT".
+        What was measured. `ended` tells which of the above it was: a signal does not raise, so look for "SIGINT", "SIGTERM", "SIGHUP".
 
     Raises:
         SourceLost: The camera stopped delivering and there is no `reopen`, or its driver hangs in a service; `stats`

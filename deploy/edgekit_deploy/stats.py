@@ -29,7 +29,7 @@ class CameraStats:
         source: Name of the source.
         kernels: "xnnpack", "builtin" or "mixed".
         threads: Interpreter threads.
-        ended: Why it ended: "end of stream", "limit", "window closed", "output closed", "SIGINT", "SIGTERM",
+        ended: Why it ended: "end of stream", "limit", "window closed", "output closed", "SIGINT", "SIGTERM", "SIGHUP",
             or "source lost".
         seconds: From the first wait to the end.
         captured: Frames read.

@@ -3,9 +3,7 @@
 import math
 import shutil
 import signal
-import threading
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
@@ -20,7 +18,7 @@ from edgekit.train import loop, pixel_cache, quantization_aware, validation
 from edgekit.train import run as run_module
 from edgekit.train.data import for_evaluation
 from edgekit.train.evaluate import ClassScore
-from edgekit.train.feed import PixelFeed, ahead
+from edgekit.train.feed import PixelFeed
 from edgekit.train.find_rate import find_rate
 from edgekit.train.log import Log
 from edgekit.train.loop import train
@@ -329,28 +327,3 @@ def test_a_compiled_network_takes_the_same_step(images):
     name = "features.0.1.running_var"
     torch.testing.assert_close(compiled.checkpoint.state[name], plain.checkpoint.state[name], rtol=1e-4, atol=1e-6)
     assert compiled.checkpoint.state.keys() == plain.checkpoint.state.keys()
-
-
-def test_what_is_made_ahead_comes_in_its_order_and_ahead():
-    begun, release = [], threading.Event()
-
-    def task(number):
-        begun.append(number)
-        release.wait(10.0)
-        return number
-
-    results = ahead((partial(task, number) for number in range(20)), 2)
-    threading.Timer(0.2, release.set).start()
-    assert next(results) == 0
-    # The caller has one; some more are under way or done.
-    assert len(begun) >= 2
-    assert list(results) == list(range(1, 20))
-    assert sorted(begun) == list(range(20))
-
-
-def test_a_mistake_ahead_is_told_where_it_belongs():
-    tasks = [lambda: 1, lambda: 2, lambda: {}["lost"], lambda: 4]
-    results = ahead(tasks, 1)
-    assert [next(results), next(results)] == [1, 2]
-    with pytest.raises(KeyError, match="lost"):
-        next(results)

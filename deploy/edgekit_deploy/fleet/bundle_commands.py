@@ -104,9 +104,9 @@ def _plan(
         if healthy:
             raise InputError("--healthy must go with --restart, got it alone.")
         words = unit.checked(unit.CAMERA if camera is None else camera)
-        files = unit.files(words, root, network)
-        is_online, has_module = network or unit.has_network(words), unit.has_camera_module(words)
-        return ServicePlan(root, files, has_module, is_online, unit.RESTART, unit.HEALTHY, watch)
+        network = network or unit.has_network(words)
+        files, has_module = unit.files(words, root, network), unit.has_camera_module(words)
+        return ServicePlan(root, files, has_module, network, unit.RESTART, unit.HEALTHY, watch)
     if camera is not None or network:
         raise InputError(f"{'--network' if camera is None else '--camera'} must go without --restart, got both.")
     return ServicePlan(root, restart=restart, healthy=healthy, seconds=watch)
