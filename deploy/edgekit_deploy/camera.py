@@ -127,7 +127,7 @@ def run_camera(
             (while a recording is being finished); default: the loop takes care of itself.
 
     Returns:
-        What was measured. `ended` tells which of the above it was: a signal does not raise, so look for "SIGINT", "SIGTERM", "SIGHUP".
+        What was measured. `ended` tells which of the above it was: a signal does not raise, so look for its name there.
 
     Raises:
         SourceLost: The camera stopped delivering and there is no `reopen`, or its driver hangs in a service; `stats`
