@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -24,13 +25,11 @@ def whole_file(target: str | Path) -> Iterator[Path]:
     """
     target = Path(target)
     check_writable(target)
-    handle, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = target.with_name(f".{target.stem}-{secrets.token_hex(4)}{target.suffix}")
     try:
+        # Not by mkstemp, which makes private files: the result has the permissions that open() gives.
+        temporary.touch(exist_ok=False)
         yield temporary
-        # mkstemp makes private files; the result gets the permissions that open() would have given it.
-        temporary.chmod(0o666 & ~_umask())
         # On the disk before it has its name: a power cut must not leave an empty file where an older one was whole.
         _sync(temporary)
         temporary.replace(target)
@@ -97,12 +96,6 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
 
 
 def _explain(error: OSError, target: Path) -> InputError:

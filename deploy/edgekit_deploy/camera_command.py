@@ -62,7 +62,18 @@ def _threads(_context: click.Context, _parameter: click.Parameter, value: str) -
 @click.option("--threshold", type=float, help="Least probability of an answer.  [default: 0.3 if in real time]")
 @click.option("--thresholds", type=A_FILE, help='TOML, [thresholds] and lines like "cat" = 0.8: per label.')
 @click.option("--headless", is_flag=True, help="No window. Without a display this is so by itself.")
-@click.option("--record", type=A_FILE, help="Write the annotated video here (.mp4 or .avi).")
+@click.option("--record", type=A_FILE, help="Write the annotated video here (.mp4, .avi), a file once it is finished.")
+@click.option(
+    "--record-minutes",
+    type=click.FloatRange(0.1, 1440),
+    help="In parts of this length, named by their beginning in UTC: a power cut takes the last one only.",
+)
+@click.option(
+    "--record-keep",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Keep N parts, remove older ones, of earlier runs too; fewer where the disk is full.  [default: all]",
+)
 @click.option(
     "--jsonl",
     type=click.Path(path_type=Path, allow_dash=True),
@@ -106,6 +117,7 @@ def command(model: Path, source: str, **options: Any) -> int:
       edgekit camera model.tflite --source rtsp://porch/stream --mqtt mqtt://hub
       edgekit camera model.tflite --serve 8080 --wrong wrong/   see http://127.0.0.1:8080
       edgekit camera model.tflite --source clip.mp4 --record out.mp4
+      edgekit camera model.tflite --record days.mp4 --record-minutes 10 --record-keep 144
       edgekit camera model.tflite --source clip.mp4 --fast --truth clip.csv --headless
       edgekit camera model.tflite --source photos/ --headless --jsonl - | jq -r '[.name, .label] | @tsv'
       edgekit camera model.tflite --on-change 'logger "I see $EDGEKIT_LABEL"'
@@ -213,10 +225,10 @@ def _check_partners(options: dict[str, Any]) -> None:
     from edgekit.errors import InputError
 
     partners = {"wrong": "serve", "token_file": "serve", "serve_host": "serve", "jsonl_max_mb": "jsonl"}
-    partners |= {"mqtt_name": "mqtt", "mqtt_ca": "mqtt"}
+    partners |= {"mqtt_name": "mqtt", "mqtt_ca": "mqtt", "record_minutes": "record", "record_keep": "record_minutes"}
     for name, partner in partners.items():
         if options[name] and options[partner] is None:
-            raise InputError(f"--{name.replace('_', '-')} must go with --{partner}, got it alone.")
+            raise InputError(f"--{name.replace('_', '-')} must go with --{partner.replace('_', '-')}, got it alone.")
 
 
 def _check_different(source: str, options: dict[str, Any]) -> None:
@@ -224,6 +236,11 @@ def _check_different(source: str, options: dict[str, Any]) -> None:
     from edgekit.errors import InputError
 
     taken = {Path(source).resolve(): "--source"} if Path(source).exists() else {}
+    if options["record_keep"]:
+        from edgekit_deploy.outputs.parts import is_part
+
+        if is_part(Path(source), options["record"]):
+            raise InputError(f"--record-keep must not remove --source, got {source}, which is called like a part.")
     for name, path in (
         ("--record", options["record"]),
         ("--jsonl", options["jsonl"]),

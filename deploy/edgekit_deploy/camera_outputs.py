@@ -84,9 +84,12 @@ class Outputs:
         if not options["headless"]:
             self.window = _window(stack, self._card.name)
         if options["record"]:
+            from edgekit_deploy.outputs.parts import Parts
             from edgekit_deploy.outputs.recorder import Recorder
 
-            self.recorder = stack.enter_context(Recorder(options["record"], warn=tell))
+            minutes = options["record_minutes"]
+            parts = Parts(minutes, options["record_keep"]) if minutes else None
+            self.recorder = stack.enter_context(Recorder(options["record"], parts=parts, warn=tell))
         if options["jsonl"] != STDOUT:
             self._observers.append(stack.enter_context(StatusLine()).update)
         together = stack.enter_context(Together())

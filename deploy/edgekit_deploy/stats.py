@@ -41,8 +41,8 @@ class CameraStats:
         stages: Latency of each of STAGES, in milliseconds.
         health: The board's state at the end.
         throttled: What slowed the board down meanwhile.
-        recorded: Frames in the recording.
-        recording_dropped: Frames that came faster than the recorder could encode.
+        recorded: Frames in recordings that are whole, repeated ones included.
+        recording_dropped: Frames in none: they came faster than they could be encoded, or nothing was recorded then.
         lines_lost: Decisions that stand in no line of JSON.
         notes: Things worth telling, a line each.
     """

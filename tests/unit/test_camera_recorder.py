@@ -10,8 +10,10 @@ import pytest
 from support.clips import read_clip
 
 from edgekit.errors import InputError
+from edgekit_deploy.outputs import film as film_module
 from edgekit_deploy.outputs import recorder as recorder_module
-from edgekit_deploy.outputs.recorder import QUEUE_LENGTH, RESERVE_BYTES, Recorder, fit
+from edgekit_deploy.outputs.film import fit
+from edgekit_deploy.outputs.recorder import QUEUE_LENGTH, RESERVE_BYTES, Recorder
 
 
 def grey(level: int, height: int = 48, width: int = 64) -> np.ndarray:
@@ -118,7 +120,7 @@ def test_unwritable_place_is_refused_at_once(tmp_path):
 
 
 def test_codec_that_opencv_lacks_is_refused_at_once(tmp_path, monkeypatch):
-    monkeypatch.setitem(recorder_module.CODECS, ".mp4", "ZZZZ")
+    monkeypatch.setitem(film_module.CODECS, ".mp4", "ZZZZ")
     with pytest.raises(InputError, match="ZZZZ"), Recorder(tmp_path / "out.mp4"):
         pass
     assert list(tmp_path.iterdir()) == []
@@ -145,7 +147,7 @@ def test_a_disk_that_is_full_already_is_refused_at_once(tmp_path):
 
 
 def test_a_file_that_cannot_be_finished_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(recorder_module, "_is_playable", lambda path: False)
+    monkeypatch.setattr(film_module, "_is_playable", lambda path: False)
     with Recorder(tmp_path / "out.mp4") as recorder:
         recorder.write(grey(1), 0.0)
     assert "could not be finished" in recorder.problem
@@ -158,7 +160,7 @@ def test_codec_crash_is_one_line_and_the_loop_goes_on(tmp_path, monkeypatch):
         raise ValueError("codec")
 
     with Recorder(tmp_path / "out.mp4") as recorder:
-        monkeypatch.setattr(recorder_module, "fit", explode)
+        monkeypatch.setattr(film_module, "fit", explode)
         for index in range(50):
             recorder.write(grey(1), index / 10.0, wait=True)
     assert "codec" in recorder.problem
@@ -175,8 +177,8 @@ def test_frames_that_come_too_fast_are_dropped_and_counted(tmp_path):
 
 
 def test_two_interrupts_while_finishing_neither_lose_the_file_nor_leave_another(tmp_path, monkeypatch):
-    path, slow = tmp_path / "out.avi", recorder_module._is_playable
-    monkeypatch.setattr(recorder_module, "_is_playable", lambda part: time.sleep(1.0) or slow(part))
+    path, slow = tmp_path / "out.avi", film_module._is_playable
+    monkeypatch.setattr(film_module, "_is_playable", lambda part: time.sleep(1.0) or slow(part))
     timers = [threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT)) for delay in (0.3, 0.6)]
     with pytest.raises(KeyboardInterrupt), Recorder(path, 10.0) as recorder:
         recorder.write(grey(9), 0.0)
@@ -209,7 +211,7 @@ def test_a_disk_that_hangs_is_told_and_given_up(tmp_path, monkeypatch, where):
     monkeypatch.setattr(recorder_module, "FINISH_SECONDS", 1.0)
     woken, told = threading.Event(), []
     hangs = "fit" if where == "while encoding" else "_is_playable"
-    monkeypatch.setattr(recorder_module, hangs, lambda *arguments: woken.wait(60) and None)
+    monkeypatch.setattr(film_module, hangs, lambda *arguments: woken.wait(60) and None)
     with Recorder(tmp_path / "out.avi", 10.0, warn=told.append) as recorder:
         for index in range(2 * QUEUE_LENGTH):
             recorder.write(grey(index), index / 10.0)

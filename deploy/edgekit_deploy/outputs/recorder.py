@@ -1,40 +1,40 @@
-"""Annotated video to a file, off the hot path: a thread of its own behind a short queue.
+"""Annotated video to a file or several, off the hot path: a thread of its own behind a short queue.
 
-Playback runs in real time whatever the loop's speed: the file has a constant frame rate, and each frame is repeated or
-skipped according to its time. The file appears whole, when recording ends, or not at all.
+A file appears whole, when it ends, or not at all: a long recording is better kept in parts, of which a power cut takes
+the last. While one part is finished, in a thread of its own, the next is under way. See `film` for what is in them.
 """
 
 from __future__ import annotations
 
 import contextlib
-import glob
 import math
 import queue
 import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Self
-
-import cv2
-import numpy as np
+from typing import Self
 
 from edgekit.errors import EdgekitError, InputError
-from edgekit.files import check_writable, whole_file
+from edgekit.files import check_writable
 from edgekit.preprocess import Image
 from edgekit.runtime import quiet_stderr
+from edgekit_deploy.outputs import parts as part_files
+from edgekit_deploy.outputs.background import Trouble
+from edgekit_deploy.outputs.film import CODECS, Film, open_writer, whole_film
+from edgekit_deploy.outputs.parts import Parts
 
 DEFAULT_FPS = 30.0
-CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
 QUEUE_LENGTH = 4
 # What stays free on the disk, so that the file can be closed properly and the system goes on.
 RESERVE_BYTES = 16 * 2**20
 SPACE_CHECK_FRAMES = 10
-LONGEST_GAP_SECONDS = 60.0
-# An unfinished file that nobody has written to for so long is nobody's.
-ABANDONED_SECONDS = 3600.0
+# After a failure, until the next part is tried.
+RETRY_SECONDS = 10.0
+# A part ends when no frame has come for so long: it must not lie unfinished while a camera is away.
+PATIENCE_SECONDS = 60.0
 # A few frames are left at the end, which take a moment. A disk that stalls is told after SLOW_SECONDS, and given up
 # after FINISH_SECONDS: a slow card may need longer than the other outputs, and a recording is worth the wait.
 SLOW_SECONDS = 2.0
@@ -48,23 +48,25 @@ class Recorder:
     Args:
         path: .mp4 (MPEG-4) or .avi (Motion JPEG).
         fps: Frame rate of the file; default: as the source's, see `set_default_fps`.
+        parts: In files of some minutes each; None: all in one, which replaces what was there.
         free_bytes: Tells the free bytes on the disk of a folder.
-        warn: Called with `problem`, once and at once, from the recorder's thread.
+        warn: Called with one line on trouble, at once, and when it is over; from another thread.
 
     Attributes:
         path: As given.
-        written: Frames in the file so far, repeated ones included.
-        dropped: Frames that came faster than they could be encoded.
-        problem: One line on why recording stopped early, or "".
+        written: Frames in files that are whole, repeated ones included, and those of parts that are removed again.
+        problem: One line on why nothing is recorded, or "".
 
     Raises:
-        InputError: Another suffix, or an unusable frame rate.
+        InputError: Another suffix or an unusable frame rate.
     """
 
     def __init__(
         self,
         path: str | Path,
         fps: float | None = None,
+        *,
+        parts: Parts | None = None,
         free_bytes: Callable[[Path], int] | None = None,
         warn: Callable[[str], None] | None = None,
     ) -> None:
@@ -73,13 +75,20 @@ class Recorder:
             raise InputError(f"--record must end in {' or '.join(CODECS)}, got {self.path.name!r}.")
         if fps is not None and not 0.1 <= fps <= 1000.0:
             raise InputError(f"The recording's frame rate must be 0.1 to 1000, got {fps}.")
-        self.written = self.dropped = 0
+        self.written = 0
         self.problem = ""
         self._is_fps_fixed = fps is not None
         self._fps = fps or DEFAULT_FPS
+        self._parts = parts
+        self._seconds = 60.0 * parts.minutes if parts else math.inf
+        self._given = self._filmed = self._failed = 0
         self._is_over = False
+        self._rests_until = -math.inf
+        self._finishing: threading.Thread | None = None
+        self._place: Path | None = None
         self._free_bytes = free_bytes or _free_bytes
         self._warn = warn or (lambda line: None)
+        self._trouble = Trouble(self._warn)
         self._queue: queue.Queue[tuple[Image, float] | None] = queue.Queue(QUEUE_LENGTH)
         self._is_finished = threading.Event()
         self._thread = threading.Thread(target=self._run, name="edgekit-recorder", daemon=True)
@@ -91,24 +100,23 @@ class Recorder:
             InputError: They do not.
         """
         check_writable(self.path)
-        self._sweep()
-        if (free := self._free_bytes(self.path.parent)) < RESERVE_BYTES:
+        part_files.sweep(self.path)
+        if self._has_room():
+            with tempfile.TemporaryDirectory(dir=self.path.parent, prefix=".edgekit-") as folder, quiet_stderr():
+                open_writer(Path(folder) / f"probe{self.path.suffix}", self._fps, (64, 64)).release()
+        elif self._parts is None:  # parts go on when there is room again
             raise InputError(
-                f"The disk of {self.path} must have {RESERVE_BYTES >> 20} MiB free, got {free / 2**20:.1f}.",
+                f"The disk of {self.path} must have {RESERVE_BYTES >> 20} MiB free, "
+                f"got {self._free_bytes(self.path.parent) / 2**20:.1f}.",
                 "Free some space, or record elsewhere.",
             )
-        with tempfile.TemporaryDirectory(dir=self.path.parent, prefix=".edgekit-") as folder, quiet_stderr():
-            _open_writer(Path(folder) / f"probe{self.path.suffix}", self._fps, (64, 64)).release()
         self._thread.start()
         return self
 
-    def _sweep(self) -> None:
-        """Remove what processes that were killed have left of earlier recordings: gigabytes that nobody sees."""
-        # As `files.whole_file` calls them.
-        for left in self.path.parent.glob(f".{glob.escape(self.path.stem)}-{8 * '[a-z0-9_]'}{self.path.suffix}"):
-            with contextlib.suppress(OSError):
-                if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
-                    left.unlink()
+    @property
+    def dropped(self) -> int:
+        """Frames in no file: they came too fast to be encoded, or nothing was recorded then. Final once closed."""
+        return self._given - self._filmed
 
     def __exit__(self, *exception: object) -> None:
         """Encode what is queued and put the file in its place. After an exception too: what was recorded is kept.
@@ -131,7 +139,10 @@ class Recorder:
             except KeyboardInterrupt:
                 is_interrupted = True
         if not self._is_finished.is_set():
-            self._stop(f"The recording {self.path} must be finished within {FINISH_SECONDS:g} s, but its disk hangs.")
+            self.problem = (
+                f"The recording {self.path} must be finished within {FINISH_SECONDS:g} s, but its disk hangs."
+            )
+            self._warn(self.problem)
         if is_interrupted:
             raise KeyboardInterrupt
 
@@ -156,116 +167,111 @@ class Recorder:
             media_time: Seconds since the start of the stream.
             wait: Wait for a place in the queue rather than drop the frame.
         """
-        try:
+        self._given += 1
+        with contextlib.suppress(queue.Full):
             self._queue.put((image, media_time), block=wait)
-        except queue.Full:
-            self.dropped += 1
 
     def _run(self) -> None:
         try:
-            self._record_all()
+            # Frames are taken whatever happens: the loop may wait for it.
+            while (first := self._next()) is not None:
+                if time.monotonic() >= self._rests_until:
+                    with self._failures():
+                        self._record(*first)
+            self._wait_for_last()
         finally:
             self._is_finished.set()
 
-    def _record_all(self) -> None:
+    def _next(self, patience: float | None = None) -> tuple[Image, float] | None:
+        """The next frame; None when there will be none, or none came for `patience` seconds."""
+        if self._is_over:
+            return None
         try:
-            first = self._next()
-            if first is not None:
-                self._record(first)
-        except EdgekitError as error:
-            self._stop(str(error))
-        except Exception as error:  # the loop must survive whatever a codec does
-            self._stop(f"Recording failed: {type(error).__name__}: {error}.")
-        # The loop may still hand frames over: take them, or it would wait for ever.
-        while not self._is_over:
-            self._next()
-
-    def _next(self) -> tuple[Image, float] | None:
-        item = self._queue.get()
+            item = self._queue.get(timeout=patience)
+        except queue.Empty:
+            return None
         self._is_over = item is None
         return item
 
-    def _record(self, first: tuple[Image, float]) -> None:
-        height, width = first[0].shape[:2]
-        # MPEG-4 stores chroma at half size: odd sides cannot be.
-        size = (max(2, width - width % 2), max(2, height - height % 2))
-        with whole_file(self.path) as temporary:
-            with quiet_stderr():
-                writer = _open_writer(temporary, self._fps, size)
-            try:
-                self._encode(writer, first, size)
-            finally:
-                writer.release()
-            if not _is_playable(temporary):
-                raise EdgekitError(f"The recording {self.path} could not be finished: the disk may be full.")
+    def _record(self, image: Image, media_time: float) -> None:
+        """A file that begins with this frame.
 
-    def _encode(self, writer: Any, first: tuple[Image, float], size: tuple[int, int]) -> None:
-        """Write frames until the recording is over or the disk nearly full; `slot` is the pending frame's place."""
-        pending, last_time = fit(first[0], size), first[1]
-        origin, slot = last_time, 0
-        for number, item in enumerate(iter(self._next, None)):
-            if number % SPACE_CHECK_FRAMES == 0 and self._is_disk_full():
-                self._tell(f"Recording to {self.path} stopped: the disk is nearly full. Free some space.")
+        Raises:
+            EdgekitError: There is none, or not of the length that it should have.
+        """
+        place = self.path
+        if self._parts:
+            part_files.sweep(self.path)
+            place = part_files.place(self.path, taken=self._place)
+        has_room = self._has_room()
+        if has_room:
+            with contextlib.ExitStack() as stack:
+                film = stack.enter_context(whole_film(place, self._fps, image, media_time))
+                has_room = self._fill(film)
+                self._hand_over(stack.pop_all(), film, place, has_room)
+        if not has_room:
+            words = "waits" if self._parts else "stopped"
+            raise EdgekitError(f"Recording to {self.path} {words}: the disk is nearly full. Free some space.")
+
+    def _fill(self, film: Film) -> bool:
+        """Take frames until the file ends; False if the disk is nearly full."""
+        patience = PATIENCE_SECONDS if self._parts else None
+        for number, item in enumerate(iter(lambda: self._next(patience), None)):
+            if number % SPACE_CHECK_FRAMES == 0 and not self._has_room():
+                return False
+            film.add(*item)
+            if film.frames >= self._seconds * self._fps:
                 break
-            image, media_time = item
-            if not 0.0 <= media_time - last_time <= LONGEST_GAP_SECONDS:
-                # The clock jumped: go on with the next slot, rather than fill the file with one frame or stand still.
-                origin = media_time - (slot + 1) / self._fps
-            next_slot = math.floor((media_time - origin) * self._fps + 0.5)
-            for _ in range(next_slot - slot):
-                writer.write(pending)
-                self.written += 1
-            slot, last_time = max(slot, next_slot), media_time
-            pending = fit(image, size)
-        writer.write(pending)
-        self.written += 1
+        return True
 
-    def _tell(self, problem: str) -> None:
-        self.problem = problem
-        self._warn(problem)
-
-    def _stop(self, problem: str) -> None:
-        """No file came of it."""
-        self.written = 0
-        self._tell(problem)
-
-    def _is_disk_full(self) -> bool:
-        return self._free_bytes(self.path.parent) < RESERVE_BYTES
-
-
-def fit(image: Image, size: tuple[int, int]) -> Image:
-    """`image` on a canvas of `size` (width, height): cropped by a pixel, or scaled and centred on black."""
-    width, height = size
-    if 0 <= image.shape[1] - width <= 1 and 0 <= image.shape[0] - height <= 1:
-        return np.ascontiguousarray(image[:height, :width])
-    scale = min(width / image.shape[1], height / image.shape[0])
-    inner = (max(1, min(width, round(image.shape[1] * scale))), max(1, min(height, round(image.shape[0] * scale))))
-    canvas = np.zeros((height, width, 3), np.uint8)
-    left, top = (width - inner[0]) // 2, (height - inner[1]) // 2
-    canvas[top : top + inner[1], left : left + inner[0]] = cv2.resize(image, inner, interpolation=cv2.INTER_AREA)
-    return canvas
-
-
-def _open_writer(path: Path, fps: float, size: tuple[int, int]) -> Any:
-    codec = CODECS[path.suffix.lower()]
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), fps, size)
-    if not writer.isOpened():
-        others = [suffix for suffix in CODECS if suffix != path.suffix.lower()]
-        raise InputError(
-            f"OpenCV must be able to write {codec} video of {size[0]}×{size[1]} to {path.suffix}, got a refusal.",
-            f"Try --record with {' or '.join(others)}.",
+    def _hand_over(self, rest: contextlib.ExitStack, film: Film, place: Path, is_well: bool) -> None:
+        """To a thread that finishes it: a slow disk must not keep the next part waiting."""
+        self._wait_for_last()
+        self._place = place
+        arguments = (rest, film, place, self._failed if is_well else None)
+        self._finishing = threading.Thread(
+            target=self._finish, args=arguments, name="edgekit-recorder-end", daemon=True
         )
-    return writer
+        self._finishing.start()
 
+    def _wait_for_last(self) -> None:
+        if self._finishing is not None:
+            self._finishing.join()
 
-def _is_playable(path: Path) -> bool:
-    """The file opens and its first frame decodes: a full disk leaves an .mp4 without its index."""
-    with quiet_stderr():
-        capture = cv2.VideoCapture(str(path))
+    def _finish(self, rest: contextlib.ExitStack, film: Film, place: Path, failed: int | None) -> None:
+        """`failed` is how often something did before; None: this part is shorter than it should be."""
+        with self._failures():
+            rest.close()
+            self.written += film.frames
+            self._filmed += film.taken
+            if self._parts and self._parts.keep:
+                part_files.remove_all_but(self.path, self._parts.keep, newest=place)
+            if failed == self._failed:  # nor has the next one failed to begin
+                self.problem = ""
+                self._trouble.ends(f"Recording goes on: {place}.")
+
+    @contextlib.contextmanager
+    def _failures(self) -> Iterator[None]:
+        """What goes wrong is told; a part is tried again after a while, a whole recording not."""
         try:
-            return bool(capture.isOpened() and capture.read()[0])
-        finally:
-            capture.release()
+            yield
+        except EdgekitError as error:
+            self.problem = str(error)
+        except Exception as error:  # the loop must survive whatever a codec does
+            self.problem = f"Recording failed: {type(error).__name__}: {error}."
+        else:
+            return
+        self._failed += 1
+        self._rests_until = time.monotonic() + RETRY_SECONDS if self._parts else math.inf
+        self._trouble.begins(self.problem)
+
+    def _has_room(self) -> bool:
+        """Is there room on the disk? Old parts make some, where they may be removed."""
+        may_remove = self._parts is not None and self._parts.keep is not None
+        while self._free_bytes(self.path.parent) < RESERVE_BYTES:
+            if not (may_remove and part_files.remove_oldest(self.path)):
+                return False
+        return True
 
 
 def _free_bytes(folder: Path) -> int:
