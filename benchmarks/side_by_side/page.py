@@ -25,7 +25,7 @@ images: up to 250 for calibration, others to judge. Where a peer cannot do it, t
 
 To measure it again: clone ajschumacher/imagen from GitHub, which has the photos for ImageNet's networks; `python -m
 benchmarks.side_by_side.photos imagen/ photos/` picks those that were used here (`photos.csv`), and `make bench
-CALIBRATION=photos/calibration EVALUATION=photos/evaluation` measures (two hours on the machine named below). Here they
+CALIBRATION=photos/calibration EVALUATION=photos/evaluation` measures (two to three hours). Here they
 were scaled to a short side of 256 pixels at most before, which no command here does: expect other digits. Your own
 photos will do as well, in a folder per class (ImageNet's names). CIFAR-10 and the networks are fetched and checked by
 hash. *QDQ*: pairs of quantize and dequantize in an ONNX file; *PT2E*: PyTorch's quantization of exported programs;

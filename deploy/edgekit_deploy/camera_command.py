@@ -66,13 +66,14 @@ def _threads(_context: click.Context, _parameter: click.Parameter, value: str) -
 @click.option(
     "--record-minutes",
     type=click.FloatRange(0.1, 1440),
-    help="In parts of this length, named by their beginning in UTC: a power cut takes the last one only.",
+    help="In parts of this length, named by their beginning in UTC: a power cut takes the last only.",
 )
 @click.option(
     "--record-keep",
     type=click.IntRange(1),
     metavar="N",
-    help="Keep N parts, remove older ones, of earlier runs too; fewer where the disk is full.  [default: all]",
+    help="Keep N parts, short ones count too; older ones, of earlier runs as well, are removed, and more of them where "
+    "the disk is full.  [default: all stay]",
 )
 @click.option(
     "--jsonl",

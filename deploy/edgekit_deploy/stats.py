@@ -102,7 +102,7 @@ class CameraStats:
             lines.append(f"lost and found again: {self.reconnects}")
         if self.accuracy is not None:
             lines.append(f"accuracy {100 * self.accuracy:.2f} % ({self.correct} of {self.judged} frames)")
-        if self.recorded:
+        if self.recorded or self.recording_dropped:
             lines.append(f"{self.recorded} frames recorded, {self.recording_dropped} dropped by the recorder")
         if self.lines_lost:
             lines.append(f"{self.lines_lost} lines of JSON are missing")

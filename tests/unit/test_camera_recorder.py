@@ -155,6 +155,17 @@ def test_a_file_that_cannot_be_finished_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_that_a_file_is_lost_is_told_after_all_else(tmp_path, monkeypatch):
+    free, told = iter([RESERVE_BYTES] * 3 + [RESERVE_BYTES - 1] * 100), []
+    monkeypatch.setattr(film_module, "_is_playable", lambda path: False)
+    with Recorder(tmp_path / "out.mp4", 10.0, free_bytes=lambda folder: next(free), warn=told.append) as recorder:
+        for index in range(40):
+            recorder.write(grey(index), index / 10.0, wait=True)
+    assert ["nearly full" in told[0], "could not be finished" in told[1], len(told)] == [True, True, 2]
+    assert recorder.problem == told[1] and (recorder.written, recorder.dropped) == (0, 40)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_codec_crash_is_one_line_and_the_loop_goes_on(tmp_path, monkeypatch):
     def explode(image, size):
         raise ValueError("codec")

@@ -2,62 +2,31 @@
 
 import os
 import re
-import signal
-import subprocess
 import threading
 import time
 
+import cv2
 import numpy as np
 import pytest
-from support.camera_process import EDGEKIT, edgekit, environment, make_files, one_line
+from support.camera_process import edgekit, make_files, one_line
 from support.clips import read_clip
-from support.small_disk import NoSmallDisk, fill, small_disk
+from support.recordings import (
+    FPS,
+    LONG,
+    SECONDS,
+    SHORT,
+    give,
+    numbers,
+    parts_in,
+    touched,
+    until,
+)
 
 from edgekit.errors import InputError
 from edgekit_deploy.outputs import film as film_module
 from edgekit_deploy.outputs import recorder as recorder_module
 from edgekit_deploy.outputs.parts import ABANDONED_SECONDS, Parts, is_part, place
-from edgekit_deploy.outputs.recorder import RESERVE_BYTES, Recorder
-
-FPS = 10.0
-# Of 20 and of 5 frames.
-LONG, SHORT = Parts(20 / FPS / 60.0), Parts(5 / FPS / 60.0)
-SECONDS = 30.0
-
-
-def give(recorder, frames, *, wait=True):
-    """Frame n is of level 5 n, and n tenths of a second old."""
-    for number in frames:
-        recorder.write(np.full((48, 64, 3), 5 * number, np.uint8), number / FPS, wait=wait)
-
-
-def until(condition):
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def taken(recorder):
-    """All frames so far were recorded or passed over."""
-    until(recorder._queue.empty)
-    # The one that was taken last may be under way still.
-    time.sleep(0.2)
-
-
-def numbers(path):
-    """Of its frames; Motion JPEG is up to a level off, MPEG-4 up to three, darker."""
-    return [round((float(picture.mean()) + 1.5) / 5.0) for picture in read_clip(path)[0]]
-
-
-def parts_in(folder):
-    return sorted(map(numbers, folder.glob("out-*")))
-
-
-def touched(path, seconds):
-    path.write_bytes(b"x")
-    os.utime(path, (seconds, seconds))
-    return path
+from edgekit_deploy.outputs.recorder import Recorder
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".avi"])
@@ -76,14 +45,17 @@ def test_a_last_part_of_full_length_is_not_followed_by_an_empty_one(tmp_path):
 
 
 def test_a_camera_goes_on_while_a_slow_disk_finishes_a_part(tmp_path, monkeypatch):
-    gate, is_playable = threading.Event(), film_module._is_playable
-    monkeypatch.setattr(film_module, "_is_playable", lambda path: gate.wait(2 * SECONDS) and is_playable(path))
+    gate = threading.Event()
+    # Where its file is looked at, whatever is held meanwhile.
+    capture = cv2.VideoCapture
+    monkeypatch.setattr(film_module.cv2, "VideoCapture", lambda path: gate.wait(2 * SECONDS) and capture(path))
     with Recorder(tmp_path / "out.avi", FPS, parts=LONG) as recorder:
         for number in range(30):
             give(recorder, [number], wait=False)
             until(recorder._queue.empty)
         assert not list(tmp_path.glob("out-*"))
         gate.set()
+    monkeypatch.undo()
     assert parts_in(tmp_path) == [[*range(20)], [*range(20, 30)]]
     assert recorder.dropped == 0
 
@@ -94,19 +66,29 @@ def test_a_part_ends_while_the_camera_is_away(tmp_path, monkeypatch):
         give(recorder, range(3))
         until(lambda: list(tmp_path.glob("out-*")))
         give(recorder, range(10, 12))
-    # A slow machine may be away itself.
+    # A slow machine may be away itself, and make more parts.
     found = parts_in(tmp_path)
-    assert found[0] == [0, 1, 2] and [number for part in found[1:] for number in part] == [10, 11]
+    assert [number for part in found for number in part] == [0, 1, 2, 10, 11]
+    assert not any(2 in part and 10 in part for part in found)
 
 
-@pytest.mark.parametrize("clock", ["right", "behind"])
-def test_old_parts_are_removed_those_of_earlier_runs_too_and_nothing_else(tmp_path, clock):
+@pytest.mark.parametrize("clock", ["right", "behind", "behind at first"])
+def test_old_parts_are_removed_those_of_earlier_runs_too_and_nothing_else(tmp_path, monkeypatch, clock):
     # A Raspberry Pi without a network begins with a time long past.
     earlier = time.time() + (86400.0 if clock == "behind" else -86400.0)
+    steps = iter([0.0, -1e8] if clock == "behind at first" else [])
     for day in (1, 2, 3):
         touched(tmp_path / f"out-2024010{day}T030405Z.avi", earlier + day)
     names = ("out.avi", "out-holiday.avi", "out-20240101T030405Z.mp4", "in-20240101T030405Z.avi", "out-20240101.avi")
     others = [touched(tmp_path / name, 1.7e9) for name in names]
+    is_playable = film_module._is_playable
+
+    def finished(path):
+        was_playable, seconds = is_playable(path), time.time() + next(steps, 0.0)
+        os.utime(path, (seconds, seconds))
+        return was_playable
+
+    monkeypatch.setattr(film_module, "_is_playable", finished)
     with Recorder(tmp_path / "out.avi", FPS, parts=Parts(LONG.minutes, keep=2)) as recorder:
         give(recorder, range(50))
     kept = [path for path in tmp_path.iterdir() if path not in others]
@@ -124,18 +106,6 @@ def test_a_part_that_cannot_be_removed_does_not_keep_the_others(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_old_parts_give_way_where_the_disk_is_nearly_full(tmp_path):
-    for day in range(1, 6):
-        touched(tmp_path / f"out-2024010{day}T030405Z.avi", 1.7e9 + day)
-    room_for_three = lambda folder: RESERVE_BYTES - (len(list(folder.glob("out-*"))) > 3)  # noqa: E731
-    parts = Parts(SHORT.minutes, keep=100)
-    with Recorder(tmp_path / "out.avi", FPS, parts=parts, free_bytes=room_for_three) as recorder:
-        give(recorder, range(30))
-    assert recorder.problem == "" and recorder.dropped == 0
-    assert not list(tmp_path.glob("out-2024*"))
-    assert parts_in(tmp_path)[-1] == [*range(25, 30)]
-
-
 def test_one_file_takes_the_place_of_an_older_one_and_leaves_parts_alone(tmp_path):
     part = touched(tmp_path / "out-20240102T030405Z.avi", 1.7e9)
     for count in (3, 5):
@@ -145,83 +115,17 @@ def test_one_file_takes_the_place_of_an_older_one_and_leaves_parts_alone(tmp_pat
     assert part.exists()
 
 
-def test_a_part_that_fails_does_not_end_the_recording(tmp_path, monkeypatch):
-    looks, is_playable, told = [], film_module._is_playable, []
-
-    def fails_once(path):
-        looks.append(path)
-        return len(looks) != 2 and is_playable(path)
-
-    monkeypatch.setattr(film_module, "_is_playable", fails_once)
-    monkeypatch.setattr(recorder_module, "RETRY_SECONDS", 0.0)
-    with Recorder(tmp_path / "out.avi", FPS, parts=SHORT, warn=told.append) as recorder:
-        give(recorder, range(20))
-    assert parts_in(tmp_path) == [[*range(5)], [*range(10, 15)], [*range(15, 20)]]
-    assert (recorder.written, recorder.dropped, recorder.problem) == (15, 5, "")
-    assert len(told) == 2 and "could not be finished" in told[0] and "goes on" in told[1]
-
-
-def test_a_disk_that_is_full_and_has_room_again_is_recorded_to(tmp_path, monkeypatch):
-    monkeypatch.setattr(recorder_module, "RETRY_SECONDS", 0.0)
-    is_full, told = [True], []
-    with Recorder(
-        tmp_path / "out.avi", FPS, parts=SHORT, warn=told.append,
-        free_bytes=lambda folder: RESERVE_BYTES - is_full[0],
-    ) as recorder:  # fmt: skip
-        give(recorder, range(8))
-        taken(recorder)
-        is_full[0] = False
-        give(recorder, range(8, 15))
-        taken(recorder)
-        is_full[0] = True
-        give(recorder, range(15, 40))
-        taken(recorder)
-        is_full[0] = False
-        give(recorder, range(40, 45))
-    # The disk is looked at when a part begins, and for its second frame.
-    assert parts_in(tmp_path) == [[*range(8, 13)], [*range(13, 18)], [*range(40, 45)]]
-    assert recorder.dropped == 45 - 15 and recorder.problem == ""
-    # The second time within a minute it is not told.
-    assert ["nearly full" in told[0], "goes on" in told[1], len(told)] == [True, True, 2]
-
-
-def test_a_part_that_is_finished_late_does_not_end_the_trouble_of_the_next(tmp_path, monkeypatch):
-    gate, is_playable, is_full, told = threading.Event(), film_module._is_playable, [False], []
-    monkeypatch.setattr(film_module, "_is_playable", lambda path: gate.wait(SECONDS) and is_playable(path))
-    with Recorder(
-        tmp_path / "out.avi", FPS, parts=SHORT, warn=told.append,
-        free_bytes=lambda folder: RESERVE_BYTES - is_full[0],
-    ) as recorder:  # fmt: skip
-        give(recorder, range(5))
-        taken(recorder)
-        is_full[0] = True
-        give(recorder, range(5, 10))
-        taken(recorder)
-        gate.set()
-    assert parts_in(tmp_path) == [[*range(5)]]
-    assert told == [recorder.problem] and "nearly full" in told[0]
-
-
-def test_what_cannot_be_recorded_is_not_tried_with_each_frame(tmp_path, monkeypatch):
-    monkeypatch.setattr(recorder_module, "RETRY_SECONDS", 3600.0)
-    looks = []
-    with Recorder(
-        tmp_path / "out.avi", FPS, parts=SHORT, free_bytes=lambda folder: looks.append(folder) or RESERVE_BYTES - 1
-    ) as recorder:
-        give(recorder, range(20))
-    # At the start, and when the first frame came.
-    assert len(looks) == 2
-    assert recorder.dropped == 20 and "nearly full" in recorder.problem
-
-
 def test_what_killed_processes_have_left_of_parts_is_swept(tmp_path):
     names = [".out-20240102T030405Z-k3j9x_ab.avi", ".out-20240102T030405Z-2-k3j9x_ab.avi"]
     for name in names:
         touched(tmp_path / name, time.time() - 2 * ABANDONED_SECONDS)
     fresh = touched(tmp_path / ".out-20240102T030405Z-12345678.avi", time.time())
-    with Recorder(tmp_path / "out.avi", parts=SHORT):
-        pass
-    assert list(tmp_path.iterdir()) == [fresh]
+    with Recorder(tmp_path / "out.avi", FPS, parts=SHORT) as recorder:
+        assert list(tmp_path.iterdir()) == [fresh]
+        # It was left by a process that was killed just before this one began.
+        touched(fresh, time.time() - 2 * ABANDONED_SECONDS)
+        give(recorder, range(3))
+    assert parts_in(tmp_path) == [[0, 1, 2]] and not fresh.exists()
 
 
 def test_a_name_is_not_given_twice(tmp_path):
@@ -238,41 +142,6 @@ def test_a_name_is_not_given_twice(tmp_path):
 def test_impossible_parts_are_refused(numbers, said):
     with pytest.raises(InputError, match=said):
         Parts(*numbers)
-
-
-def test_kill_takes_the_last_part_only(tmp_path):
-    files = make_files(tmp_path)
-    command = [
-        *EDGEKIT, "camera", "model.tflite", "--source", "long.mp4", "--headless", "--threads", "1",
-        "--record", "films/out.mp4", "--record-minutes", "0.1",
-    ]  # fmt: skip
-    process = subprocess.Popen(command, cwd=files, env=environment(), stderr=subprocess.DEVNULL)
-    try:
-        # The first is finished, and the second under way.
-        until(lambda: list(tmp_path.glob("films/out-*")) and list(tmp_path.glob("films/.out-*")))
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    (found,) = tmp_path.glob("films/out-*")
-    # Six seconds at 25 frames a second; in real time a frame may stand for up to a second.
-    assert 150 <= len(read_clip(found)[0]) <= 175
-    assert list(tmp_path.glob("films/.out-*"))
-
-
-def test_a_disk_that_is_really_full_does_not_keep_the_camera_from_its_work(tmp_path):
-    files = make_files(tmp_path)
-    try:
-        with small_disk(tmp_path / "disk", 20) as disk:
-            fill(disk)
-            words = ("camera", "model.tflite", "--source", "clip.mp4", "--fast", "--headless", "--threads", 1)
-            done = edgekit(files, *words, "--record", disk / "out.mp4", "--record-minutes", 1)
-            refused = edgekit(files, *words, "--record", disk / "out.mp4")
-    except NoSmallDisk as error:
-        pytest.skip(str(error))
-    assert done.returncode == 0, done.stderr
-    assert "30 captured = 30 inferred + 0 dropped" in done.stdout
-    assert "waits: the disk is nearly full" in done.stderr
-    assert "MiB free" in one_line(refused, 2)
 
 
 def test_by_the_command(tmp_path):

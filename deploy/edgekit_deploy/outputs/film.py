@@ -17,7 +17,6 @@ import numpy as np
 from edgekit.errors import EdgekitError, InputError
 from edgekit.files import whole_file
 from edgekit.preprocess import Image
-from edgekit.runtime import quiet_stderr
 
 CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
 LONGEST_GAP_SECONDS = 60.0
@@ -83,8 +82,7 @@ def whole_film(path: Path, fps: float, image: Image, media_time: float) -> Itera
     # MPEG-4 stores chroma at half size: odd sides cannot be.
     size = (max(2, width - width % 2), max(2, height - height % 2))
     with whole_file(path) as temporary:
-        with quiet_stderr():
-            writer = open_writer(temporary, fps, size)
+        writer = open_writer(temporary, fps, size)
         try:
             film = Film(writer, fps, size, image, media_time)
             yield film
@@ -126,10 +124,12 @@ def open_writer(path: Path, fps: float, size: tuple[int, int]) -> Any:
 
 
 def _is_playable(path: Path) -> bool:
-    """The file opens and its first frame decodes: a full disk leaves an .mp4 without its index."""
-    with quiet_stderr():
-        capture = cv2.VideoCapture(str(path))
-        try:
-            return bool(capture.isOpened() and capture.read()[0])
-        finally:
-            capture.release()
+    """The file opens and its first frame decodes: a full disk leaves an .mp4 without its index.
+
+    What FFmpeg prints of that is left alone: for silence all threads would have to wait, see `quiet_stderr`.
+    """
+    capture = cv2.VideoCapture(str(path))
+    try:
+        return bool(capture.isOpened() and capture.read()[0])
+    finally:
+        capture.release()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +23,7 @@ class Parts:
 
     Attributes:
         minutes: Length of each, above 0.
-        keep: How many stay, at least 1: older ones are removed, those of earlier runs as well; also sooner, where the
+        keep: How many stay, at least 1: older ones are removed, those of earlier runs first; also sooner, where the
             disk is nearly full. None: all stay.
 
     Raises:
@@ -58,51 +58,54 @@ def place(recording: Path, taken: Path | None) -> Path:
 
 def is_part(path: Path, recording: Path) -> bool:
     """Is that the name of a part of `recording`?"""
-    name = re.escape(recording.stem) + STAMP + re.escape(recording.suffix)
-    return path.parent.resolve() == recording.parent.resolve() and re.fullmatch(name, path.name) is not None
+    is_named = re.fullmatch(_pattern(recording), path.name) is not None
+    return is_named and path.parent.resolve() == recording.parent.resolve()
 
 
-def remove_all_but(recording: Path, keep: int, newest: Path) -> None:
+def remove_all_but(recording: Path, keep: int, own: Sequence[Path]) -> None:
     """Remove the oldest parts.
 
     Args:
         recording: As the user called it.
         keep: How many stay, at least 1.
-        newest: The part that was made just now, whatever its time.
+        own: The parts of this run, in their order.
     """
-    for path in _oldest_first(recording, newest)[:-keep]:
+    for path in _oldest_first(recording, own)[:-keep]:
         _is_removed(path)
 
 
-def remove_oldest(recording: Path) -> bool:
-    """Remove one part, the oldest that can be removed; False if there is none."""
-    return any(_is_removed(path) for path in _oldest_first(recording))
+def remove_oldest(recording: Path, own: Sequence[Path]) -> bool:
+    """Remove one part, the oldest that can be removed; False if there is none but the newest."""
+    return any(_is_removed(path) for path in _oldest_first(recording, own)[:-1])
 
 
-def sweep(recording: Path) -> None:
-    """Remove what killed processes have left of a recording, in parts or not: gigabytes that nobody sees."""
+def unfinished(recording: Path) -> list[Path]:
+    """What is being written of a recording, in parts or not, or was when a process was killed."""
     # As `files.whole_file` calls them.
     name = rf"\.{re.escape(recording.stem)}({STAMP})?-[a-z0-9_]{{8}}{re.escape(recording.suffix)}"
-    for path in _listed(recording.parent):
-        if re.fullmatch(name, path.name):
-            with contextlib.suppress(OSError):
-                if time.time() - path.stat().st_mtime > ABANDONED_SECONDS:
-                    path.unlink()
+    return _named(recording.parent, name)
 
 
-def _oldest_first(recording: Path, newest: Path | None = None) -> list[Path]:
-    """Parts from the future come first.
+def sweep(left: Iterable[Path]) -> None:
+    """Remove those that nobody writes any more: gigabytes that nobody sees."""
+    for path in left:
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > ABANDONED_SECONDS:
+                path.unlink()
 
-    A Raspberry Pi without a network begins with a time long past, and what it records then must not give way to what is
-    there already.
-    """
-    now, found = time.time(), []
-    for path in _listed(recording.parent):
-        if is_part(path, recording):
-            with contextlib.suppress(OSError):  # another process may have removed it
-                changed = path.stat().st_mtime
-                found.append((path == newest, changed <= now, changed, path))
+
+def _oldest_first(recording: Path, own: Sequence[Path]) -> list[Path]:
+    """Those of this run come last, whatever their times: a Raspberry Pi may begin with a clock that is far behind."""
+    order = {path: number for number, path in enumerate(own)}
+    found = []
+    for path in _named(recording.parent, _pattern(recording)):
+        with contextlib.suppress(OSError):  # another process may have removed it
+            found.append((order.get(path, -1), path.stat().st_mtime, path))
     return [path for *_, path in sorted(found)]
+
+
+def _pattern(recording: Path) -> str:
+    return re.escape(recording.stem) + STAMP + re.escape(recording.suffix)
 
 
 def _is_removed(path: Path) -> bool:
@@ -113,7 +116,8 @@ def _is_removed(path: Path) -> bool:
     return False
 
 
-def _listed(folder: Path) -> Iterator[Path]:
-    """What is in it; nothing if it may be written but not listed."""
+def _named(folder: Path, pattern: str) -> list[Path]:
+    """What is in a folder and called so; nothing if it may be written but not listed."""
     with contextlib.suppress(OSError):
-        yield from folder.iterdir()
+        return [path for path in folder.iterdir() if re.fullmatch(pattern, path.name)]
+    return []

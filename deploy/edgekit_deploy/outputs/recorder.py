@@ -13,6 +13,7 @@ import shutil
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
@@ -85,7 +86,9 @@ class Recorder:
         self._is_over = False
         self._rests_until = -math.inf
         self._finishing: threading.Thread | None = None
-        self._place: Path | None = None
+        # Older ones than these are removed.
+        self._own: deque[Path] = deque(maxlen=parts.keep or 1 if parts else 1)
+        self._left: list[Path] = []
         self._free_bytes = free_bytes or _free_bytes
         self._warn = warn or (lambda line: None)
         self._trouble = Trouble(self._warn)
@@ -100,8 +103,9 @@ class Recorder:
             InputError: They do not.
         """
         check_writable(self.path)
-        part_files.sweep(self.path)
-        if self._has_room():
+        self._left = part_files.unfinished(self.path)
+        part_files.sweep(self._left)
+        if self._free_bytes(self.path.parent) >= RESERVE_BYTES:
             with tempfile.TemporaryDirectory(dir=self.path.parent, prefix=".edgekit-") as folder, quiet_stderr():
                 open_writer(Path(folder) / f"probe{self.path.suffix}", self._fps, (64, 64)).release()
         elif self._parts is None:  # parts go on when there is room again
@@ -176,9 +180,10 @@ class Recorder:
             # Frames are taken whatever happens: the loop may wait for it.
             while (first := self._next()) is not None:
                 if time.monotonic() >= self._rests_until:
-                    with self._failures():
+                    with self._failures(self._trouble.begins):
                         self._record(*first)
-            self._wait_for_last()
+            if self._finishing:
+                self._finishing.join()
         finally:
             self._is_finished.set()
 
@@ -194,24 +199,21 @@ class Recorder:
         return item
 
     def _record(self, image: Image, media_time: float) -> None:
-        """A file that begins with this frame.
-
-        Raises:
-            EdgekitError: There is none, or not of the length that it should have.
-        """
+        """A file that begins with this frame, if there is room."""
         place = self.path
         if self._parts:
-            part_files.sweep(self.path)
-            place = part_files.place(self.path, taken=self._place)
-        has_room = self._has_room()
-        if has_room:
-            with contextlib.ExitStack() as stack:
-                film = stack.enter_context(whole_film(place, self._fps, image, media_time))
-                has_room = self._fill(film)
-                self._hand_over(stack.pop_all(), film, place, has_room)
-        if not has_room:
-            words = "waits" if self._parts else "stopped"
-            raise EdgekitError(f"Recording to {self.path} {words}: the disk is nearly full. Free some space.")
+            part_files.sweep(self._left)
+            place = part_files.place(self.path, taken=self._own[-1] if self._own else None)
+        if not self._has_room():
+            self._tell_full()
+            return
+        with contextlib.ExitStack() as stack:
+            film = stack.enter_context(whole_film(place, self._fps, image, media_time))
+            is_well = self._fill(film)
+            # Before the file is finished: should that fail, it is the worse news.
+            if not is_well:
+                self._tell_full()
+            self._hand_over(stack.pop_all(), film, place, is_well)
 
     def _fill(self, film: Film) -> bool:
         """Take frames until the file ends; False if the disk is nearly full."""
@@ -226,52 +228,61 @@ class Recorder:
 
     def _hand_over(self, rest: contextlib.ExitStack, film: Film, place: Path, is_well: bool) -> None:
         """To a thread that finishes it: a slow disk must not keep the next part waiting."""
-        self._wait_for_last()
-        self._place = place
+        while self._finishing and self._finishing.is_alive():
+            self._finishing.join(SLOW_SECONDS)
+            if self._finishing.is_alive():
+                self._trouble.begins(f"Recording to {self.path} waits: its disk is slow.")
+        self._own.append(place)
         arguments = (rest, film, place, self._failed if is_well else None)
         self._finishing = threading.Thread(
             target=self._finish, args=arguments, name="edgekit-recorder-end", daemon=True
         )
         self._finishing.start()
 
-    def _wait_for_last(self) -> None:
-        if self._finishing is not None:
-            self._finishing.join()
-
     def _finish(self, rest: contextlib.ExitStack, film: Film, place: Path, failed: int | None) -> None:
         """`failed` is how often something did before; None: this part is shorter than it should be."""
-        with self._failures():
+        with self._failures(self._warn):
             rest.close()
             self.written += film.frames
             self._filmed += film.taken
             if self._parts and self._parts.keep:
-                part_files.remove_all_but(self.path, self._parts.keep, newest=place)
+                part_files.remove_all_but(self.path, self._parts.keep, self._own)
             if failed == self._failed:  # nor has the next one failed to begin
                 self.problem = ""
                 self._trouble.ends(f"Recording goes on: {place}.")
 
     @contextlib.contextmanager
-    def _failures(self) -> Iterator[None]:
-        """What goes wrong is told; a part is tried again after a while, a whole recording not."""
+    def _failures(self, tell: Callable[[str], None]) -> Iterator[None]:
+        """What goes wrong is told, and does not end the loop."""
         try:
             yield
         except EdgekitError as error:
-            self.problem = str(error)
-        except Exception as error:  # the loop must survive whatever a codec does
-            self.problem = f"Recording failed: {type(error).__name__}: {error}."
-        else:
-            return
+            self._fails(str(error), tell)
+        except Exception as error:  # whatever a codec does
+            self._fails(f"Recording failed: {type(error).__name__}: {error}.", tell)
+
+    def _fails(self, problem: str, tell: Callable[[str], None]) -> None:
+        """A part is tried again after a while, a whole recording not."""
+        self.problem = problem
         self._failed += 1
         self._rests_until = time.monotonic() + RETRY_SECONDS if self._parts else math.inf
-        self._trouble.begins(self.problem)
+        tell(problem)
+
+    def _tell_full(self) -> None:
+        words = "waits" if self._parts else "stopped"
+        line = f"Recording to {self.path} {words}: the disk is nearly full. Free some space."
+        self._fails(line, self._trouble.begins)
 
     def _has_room(self) -> bool:
-        """Is there room on the disk? Old parts make some, where they may be removed."""
-        may_remove = self._parts is not None and self._parts.keep is not None
-        while self._free_bytes(self.path.parent) < RESERVE_BYTES:
-            if not (may_remove and part_files.remove_oldest(self.path)):
-                return False
-        return True
+        """Is there room on the disk? An old part makes some, where it may be removed.
+
+        One at each look: some file systems give room back late, and all would be gone.
+        """
+        if self._free_bytes(self.path.parent) >= RESERVE_BYTES:
+            return True
+        if self._parts is None or self._parts.keep is None or not part_files.remove_oldest(self.path, self._own):
+            return False
+        return self._free_bytes(self.path.parent) >= RESERVE_BYTES
 
 
 def _free_bytes(folder: Path) -> int:
