@@ -25,7 +25,10 @@ def test_old_parts_give_way_where_the_disk_is_nearly_full(tmp_path):
 
     parts = Parts(SHORT.minutes, keep=100)
     with Recorder(tmp_path / "out.avi", FPS, parts=parts, free_bytes=has_room_for_three) as recorder:
-        give(recorder, range(30))
+        for first in range(0, 30, 5):
+            give(recorder, range(first, first + 5))
+            # One part is removed for each: another must not be finished meanwhile.
+            until(lambda: recorder.written == first + 5)  # noqa: B023
     assert recorder.problem == "" and recorder.dropped == 0
     assert not list(tmp_path.glob("out-2024*"))
     assert parts_in(tmp_path)[-1] == [*range(25, 30)]
