@@ -26,9 +26,9 @@ def whole_file(target: str | Path) -> Iterator[Path]:
     target = Path(target)
     check_writable(target)
     temporary = target.with_name(f".{target.stem}-{secrets.token_hex(4)}{target.suffix}")
+    # Not by mkstemp, which makes private files: the result has the permissions that open() gives.
+    temporary.touch(exist_ok=False)
     try:
-        # Not by mkstemp, which makes private files: the result has the permissions that open() gives.
-        temporary.touch(exist_ok=False)
         yield temporary
         # On the disk before it has its name: a power cut must not leave an empty file where an older one was whole.
         _sync(temporary)

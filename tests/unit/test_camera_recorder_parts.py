@@ -10,17 +10,7 @@ import numpy as np
 import pytest
 from support.camera_process import edgekit, make_files, one_line
 from support.clips import read_clip
-from support.recordings import (
-    FPS,
-    LONG,
-    SECONDS,
-    SHORT,
-    give,
-    numbers,
-    parts_in,
-    touched,
-    until,
-)
+from support.recordings import FPS, LONG, SECONDS, SHORT, give, numbers, parts_in, touched, until
 
 from edgekit.errors import InputError
 from edgekit_deploy.outputs import film as film_module

@@ -102,6 +102,19 @@ def test_a_part_that_is_finished_late_does_not_end_the_trouble_of_the_next(tmp_p
     assert told == [recorder.problem] and "nearly full" in told[0]
 
 
+def test_a_disk_that_is_slow_in_the_middle_of_a_run_is_told(tmp_path, monkeypatch):
+    gate, is_playable, told = threading.Event(), film_module._is_playable, []
+    monkeypatch.setattr(film_module, "_is_playable", lambda path: gate.wait(SECONDS) and is_playable(path))
+    monkeypatch.setattr(recorder_module, "SLOW_SECONDS", 0.1)
+    with Recorder(tmp_path / "out.avi", FPS, parts=SHORT, warn=told.append) as recorder:
+        give(recorder, range(10))
+        until(lambda: told)
+        gate.set()
+        until(lambda: len(told) == 2)
+    assert ["its disk is slow" in told[0], "goes on" in told[1]] == [True, True]
+    assert parts_in(tmp_path) == [[*range(5)], [*range(5, 10)]]
+
+
 def test_what_cannot_be_recorded_is_not_tried_with_each_frame(tmp_path, monkeypatch):
     monkeypatch.setattr(recorder_module, "RETRY_SECONDS", 3600.0)
     looks = []

@@ -87,7 +87,7 @@ class Recorder:
         self._rests_until = -math.inf
         self._finishing: threading.Thread | None = None
         # Older ones than these are removed.
-        self._own: deque[Path] = deque(maxlen=parts.keep or 1 if parts else 1)
+        self._own: deque[Path] = deque(maxlen=(parts and parts.keep) or 1)
         self._left: list[Path] = []
         self._free_bytes = free_bytes or _free_bytes
         self._warn = warn or (lambda line: None)
@@ -105,13 +105,13 @@ class Recorder:
         check_writable(self.path)
         self._left = part_files.unfinished(self.path)
         part_files.sweep(self._left)
-        if self._free_bytes(self.path.parent) >= RESERVE_BYTES:
+        free = self._free_bytes(self.path.parent)
+        if free >= RESERVE_BYTES:
             with tempfile.TemporaryDirectory(dir=self.path.parent, prefix=".edgekit-") as folder, quiet_stderr():
                 open_writer(Path(folder) / f"probe{self.path.suffix}", self._fps, (64, 64)).release()
         elif self._parts is None:  # parts go on when there is room again
             raise InputError(
-                f"The disk of {self.path} must have {RESERVE_BYTES >> 20} MiB free, "
-                f"got {self._free_bytes(self.path.parent) / 2**20:.1f}.",
+                f"The disk of {self.path} must have {RESERVE_BYTES >> 20} MiB free, got {free / 2**20:.1f}.",
                 "Free some space, or record elsewhere.",
             )
         self._thread.start()
