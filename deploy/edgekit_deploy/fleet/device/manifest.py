@@ -77,7 +77,7 @@ def check_target(manifest: dict[str, Any]) -> None:
         raise Refused("python3 must be able to make environments. Run there: sudo apt install python3-venv")
     service = manifest["service"]["restart"]
     if service.startswith("sudo ") and run(["sudo", "-n", "true"], COMMAND_SECONDS).returncode:
-        raise Refused("The user must be allowed sudo without a password, to restart the service. See README.md.")
+        raise Refused("The user must be allowed sudo without a password, to restart the service. See deploy/README.md.")
 
 
 def machine() -> str:
