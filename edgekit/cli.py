@@ -118,6 +118,11 @@ def main(arguments: list[str] | None = None) -> None:
     # Where a KeyboardInterrupt struck in a string given to exec(), as dataclasses do, CPython ends by SIGINT whatever
     # the code (a flag in its run_eval_code_obj); a string that ends well clears that.
     exec("")  # noqa: S102
+    if code and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        # One of several GPUs' processes: the interpreter's end would wait for those that wait for it.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)
 
 

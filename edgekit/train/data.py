@@ -21,7 +21,7 @@ from edgekit.progress import progress_bar
 from edgekit.train import pixel_cache
 from edgekit.train.augment import Augmentation
 from edgekit.train.memory import check_fitting
-from edgekit.train.survey import first_copies
+from edgekit.train.survey import digests, first_copies
 from edgekit.train.world import World
 
 # How much larger than the input photos are kept, so that zooming in while training does not blur them: at most, for 224
@@ -161,18 +161,18 @@ def has_validation(folder: Path) -> bool:
     return (folder / "train").is_dir() and (folder / "val").is_dir()
 
 
-def open_folder(folder: Path, val_fraction: float, seed: int) -> tuple[FileSet, FileSet]:
+def open_folder(folder: Path, val_fraction: float) -> tuple[FileSet, FileSet]:
     """The training and the validation set of a user's folder.
 
-    `folder/train/<class>` and `folder/val/<class>` if both are there; otherwise `folder/<class>`, split per class with
-    copies of an image on one side.
+    `folder/train/<class>` and `folder/val/<class>` if both are there; otherwise `folder/<class>`, see
+    `stratified_split`.
 
     Raises:
         InputError: No folder, fewer than two classes, class sets that differ, or a class too small to be split.
     """
     train_folder, val_folder = folder / "train", folder / "val"
     if not has_validation(folder):
-        return stratified_split(labelled_folder(folder), val_fraction, seed)
+        return stratified_split(labelled_folder(folder), val_fraction)
     train_set, val_set = labelled_folder(train_folder), labelled_folder(val_folder)
     if differ := sorted(set(train_set.labels) ^ set(val_set.labels)):
         raise InputError(
@@ -182,21 +182,25 @@ def open_folder(folder: Path, val_fraction: float, seed: int) -> tuple[FileSet, 
     return train_set, val_set
 
 
-def stratified_split(images: FileSet, val_fraction: float, seed: int) -> tuple[FileSet, FileSet]:
+def stratified_split(images: FileSet, val_fraction: float) -> tuple[FileSet, FileSet]:
     """Split every class by the same share of its different images, at least one on either side.
 
-    Copies go where the first of them goes, whatever their class.
+    An image's hash decides, so that it stays on its side, whatever joins it later: a network that goes on from an
+    earlier one is not judged by what that has learned. Only as many as the share grows by change sides. Copies go where
+    the first of them goes, whatever their class.
 
     Raises:
         InputError: The share is not in (0, 1), or a class has a single image of its own.
     """
     if not 0 < val_fraction < 1:
         raise InputError(f"--val-fraction must be between 0 and 1, got {val_fraction}.")
-    random = np.random.default_rng(seed)
-    first = first_copies(images)
+    found = digests(images, "Looking for copies")
+    first = first_copies(found)
     chosen: list[NDArray[np.intp]] = []
     for index, label in enumerate(images.labels):
-        members = random.permutation(np.flatnonzero((images.targets == index) & (first == np.arange(len(first)))))
+        own = np.flatnonzero((images.targets == index) & (first == np.arange(len(first))))
+        # Those that cannot be read come last.
+        members = np.asarray(sorted(own, key=lambda image: (not found[image], found[image])), np.intp)
         if len(members) < 2:
             raise InputError(
                 f"Class {label} must have at least two different images of its own to be split, got {len(members)}.",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -50,6 +51,17 @@ def by_class(found: Tensor, labels: tuple[str, ...]) -> dict[str, ClassScore]:
     return scores
 
 
+@contextlib.contextmanager
+def full_float32() -> Iterator[None]:
+    """A GPU's convolutions keep all 23 bits of a float32, where cuDNN takes 10 by default (TF32)."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
 @torch.inference_mode()
 def predict(
     network: nn.Module,
@@ -77,7 +89,8 @@ def predict(
     answers: list[Tensor] = []
     for part in counted(torch.split(pixels, batch), "Evaluating", len(pixels), progress, size=len):
         # A permuted NHWC batch is channels-last as it is: nothing is copied.
-        answers.append(network(normalize(part.to(device).permute(0, 3, 1, 2).float())).float().cpu())
+        with full_float32():
+            answers.append(network(normalize(part.to(device).permute(0, 3, 1, 2).float())).float().cpu())
         if is_stopped():
             break
     return torch.cat(answers)

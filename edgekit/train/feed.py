@@ -5,6 +5,7 @@ Everything random is drawn anew for each step, from numbers that name the step: 
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from edgekit.errors import InputError
 from edgekit.train.data import PixelSet
+from edgekit.train.options import Options
 from edgekit.train.world import World
 
 # Of a set, by an epoch of whole batches: one more step, of smaller batches, is tried where it were more.
@@ -51,6 +53,30 @@ def even_batch(images: int, batch: int, processes: int = 1) -> int:
     # Batch normalization needs two images in each process.
     is_better = smaller >= 2 * processes and images % smaller < left
     return smaller if left > MOST_LEFT_OUT * images and is_better else batch
+
+
+def check_same_options(world: World, options: Options) -> None:
+    """Each process is given its own command line.
+
+    Args:
+        world: The processes; every one of them must call this.
+        options: Of this one.
+
+    Raises:
+        InputError: Some have others.
+    """
+    # Files are the same by their hashes, wherever each machine has them.
+    plain = options.flat() | {name: "" for name in ("weights", "teacher") if options.flat()[f"{name}_sha256"]}
+    found = [json.loads(line) for line in world.gather([json.dumps(plain)])]
+    differ = [
+        f"--{name.replace('_', '-')} {' and '.join(sorted({str(each[name]) for each in found}))}"
+        for name in plain
+        if len({str(each[name]) for each in found}) > 1
+    ]
+    if differ:
+        raise InputError(
+            f"All processes must be given the same options, got {'; '.join(differ)}.", "Give the same on each machine."
+        )
 
 
 def check_same_everywhere(world: World, outlines: list[str]) -> None:
@@ -197,13 +223,17 @@ class PixelFeed:
 def ahead(tasks: Iterable[Callable[[], _T]], workers: int) -> Iterator[_T]:
     """What they give, in their order, made by threads while the caller is at work on what came before."""
     waiting: deque[Future[_T]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
+    pool = ThreadPoolExecutor(workers)
+    try:
         for task in tasks:
             waiting.append(pool.submit(task))
             if len(waiting) > AHEAD:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+    finally:
+        # Who stops wants no more of them.
+        pool.shutdown(cancel_futures=True)
 
 
 def pinned(pair: Batch) -> Batch:

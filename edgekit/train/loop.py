@@ -21,7 +21,14 @@ from edgekit.progress import console
 from edgekit.train import checkpoint as checkpoints
 from edgekit.train import resume as resuming
 from edgekit.train.data import PixelSet, for_evaluation, for_training
-from edgekit.train.feed import MOST_LEFT_OUT, Feed, PixelFeed, check_same_everywhere, seed_of
+from edgekit.train.feed import (
+    MOST_LEFT_OUT,
+    Feed,
+    PixelFeed,
+    check_same_everywhere,
+    check_same_options,
+    seed_of,
+)
 from edgekit.train.log import Log
 from edgekit.train.memory import enough_memory
 from edgekit.train.optimizer import set_rates
@@ -77,6 +84,7 @@ def train(
     before = _before(options, out, resume)
     if options.weights == "imagenet":
         check_available(options.architecture)
+    check_same_options(world, options)
     with world.one_after_another():
         pixels = as_feed(train_set, options)
         judges = None if val_set is None else as_judges(val_set, options)
@@ -94,6 +102,7 @@ def train(
     with torch.random.fork_rng(devices=[]):
         with world.one_after_another(), enough_memory(options.batch, world.size):
             run = start(options, pixels, val_pixels, world=world, restored=resume)
+        run.shares = (run.batch, *world.each(pixels.workers(world)))
         # Statistics may be of each process's own images, see `imagenet_v1`.
         for network in (run.network, run.judged):
             world.share(network.state_dict().values())

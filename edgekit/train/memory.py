@@ -19,9 +19,11 @@ from edgekit.train.world import World
 RESERVE = 256 * 2**20
 # Images may take this much of it: steps need the rest.
 IMAGES_SHARE = 0.6
-# What PyTorch, C++ and oneDNN (which does not say why) say where an allocation failed. A primitive's descriptor is
-# another thing: that there is no such kernel.
-WORDS = re.compile("allocate memory|bad_alloc|could not create a (primitive(?! desc)|memory object)")
+# What PyTorch, C++, oneDNN (which does not say why) and CUDA's libraries say where an allocation failed. A primitive's
+# descriptor is another thing: that there is no such kernel.
+WORDS = re.compile(
+    "allocate memory|bad_alloc|could not create a (primitive(?! desc)|memory object)|out of memory|ALLOC_FAILED"
+)
 # Of cgroups, v2 and v1: the prefix of our line in /proc/self/cgroup, where the groups are, and what their files are
 # called: the limit, what is used, and in memory.stat the files that were read, which count as used and are given up.
 CGROUPS = (

@@ -14,27 +14,60 @@ if TYPE_CHECKING:
     from edgekit.train.augment import Augmentation
 
 
+# Kornia draws operations once for all images that it is given; statistics should see several draws in a step.
+ALIKE = 4
+MOST_MAGNITUDE = 30.0
+_Policy = list[list[tuple[str, float, float]]]
+
+
+def policy_of(magnitude: int) -> _Policy:
+    """RandAugment's operations (arXiv:1909.13719, section 3, but for the identity) for kornia, as (name, from, to).
+
+    Kornia goes from `from` to `to` as the magnitude grows. Its own list goes from dark to light, from grey to
+    colourful and from inverted to unchanged on the way, so that a small magnitude is a strong change; these begin with
+    the image as it is, and go either way. Of rotations, shears and shifts it draws the direction itself.
+    """
+    share = magnitude / MOST_MAGNITUDE
+    factors = (1.0 - 0.9 * share, 1.0 + 0.9 * share)
+    names = ("color", "contrast", "brightness", "sharpness")
+    either: _Policy = [[(name, factor, factor)] for name in names for factor in factors]
+    return [
+        [("auto_contrast", 0, 1)],
+        [("equalize", 0, 1)],
+        [("rotate", -30.0, 30.0)],
+        [("posterize", 4.0, 8.0)],
+        [("solarize", 1.0 - share, 1.0 - share)],
+        # Times 180 degrees: the 17 that a slope of 0.3 is.
+        [("shear_x", -0.093, 0.093)],
+        [("shear_y", -0.093, 0.093)],
+        [("translate_x", -0.1, 0.1)],
+        [("translate_y", -0.1, 0.1)],
+        *either,
+    ]
+
+
 @functools.cache
 def _kornia(count: int, magnitude: int) -> nn.Module:
     from kornia.augmentation.auto import RandAugment
 
-    operations: nn.Module = RandAugment(count, magnitude)
+    operations: nn.Module = RandAugment(count, magnitude, policy_of(magnitude))
     return operations
 
 
 def random_operations(images: Tensor, count: int, magnitude: int) -> Tensor:
-    """Kornia's RandAugment: the same operations with the same strength for all images of the batch; directions differ.
+    """Kornia's RandAugment: the same operations for ALIKE images at a time; directions differ among these.
 
     Args:
         images: (N, 3, H, W) float32 in [0, 255].
         count: Operations.
-        magnitude: 1 to 29.
+        magnitude: 1 to 29; auto-contrast and equalization have no strength.
 
     Returns:
         As `images`.
     """
-    varied: Tensor = _kornia(count, magnitude)((images / 255.0).clamp(0.0, 1.0))
-    return varied.clamp(0.0, 1.0) * 255.0
+    operations = _kornia(count, magnitude)
+    parts = [operations(part) for part in torch.split((images / 255.0).clamp(0.0, 1.0), ALIKE)]
+    return torch.cat(parts).clamp(0.0, 1.0) * 255.0
 
 
 def soft_targets(targets: Tensor, classes: int) -> Tensor:

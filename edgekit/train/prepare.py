@@ -72,7 +72,7 @@ def prepare(
         elif has_shards(data_dir):
             train_set, val_set = open_shards(data_dir, first.spec, first.augmentation)
         else:
-            train_set, val_set = open_folder(data_dir, val_fraction, given["seed"])
+            train_set, val_set = open_folder(data_dir, val_fraction)
             if world.is_first:
                 _tell_others(data_dir)
     options = for_folder(len(train_set.names), recipe, **given)

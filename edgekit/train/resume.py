@@ -88,7 +88,7 @@ class Progress:
         optimizer: Its state.
         scaler: Of fp16's gradients.
         epochs: What each gave.
-        shares: Images per step, the processes that shared them, and each one's workers that decode, see `feed.Feed`.
+        shares: Images per step, and for each process that shared them how many workers decoded, see `feed.Feed`.
         partial: An epoch that was begun, or None.
     """
 
@@ -99,10 +99,10 @@ class Progress:
     optimizer: dict[str, Any]
     scaler: dict[str, Any]
     epochs: list[Epoch]
-    shares: tuple[int, int, int]
+    shares: tuple[int, ...]
     partial: Partial | None
 
-    def check_same(self, data: Data, shares: tuple[int, int, int]) -> None:
+    def check_same(self, data: Data, shares: tuple[int, ...]) -> None:
         """Make sure that the run goes on with the images that it began with, each once in an epoch.
 
         Raises:
@@ -207,7 +207,7 @@ def restore(path: Path, options: Options) -> Progress:
             optimizer=resume["optimizer"],
             scaler=resume["scaler"],
             epochs=[from_plain(Epoch, item, "epochs") for item in resume["epochs"]],
-            shares=from_plain(tuple[int, int, int], resume["shares"], "shares"),
+            shares=from_plain(tuple[int, ...], resume["shares"], "shares"),
             partial=Partial(**resume["partial"]) if resume["partial"] else None,
         )
     except (KeyError, TypeError) as error:
@@ -220,7 +220,7 @@ def restore(path: Path, options: Options) -> Progress:
     return found
 
 
-def _said(shares: tuple[int, int, int]) -> str:
-    batch, processes, workers = shares
-    decoding = f", {workers} worker{'s' * (workers > 1)} each" if workers else ""
-    return f"{batch} images a step in {processes} process{'es' * (processes > 1)}{decoding}"
+def _said(shares: tuple[int, ...]) -> str:
+    batch, *workers = shares
+    decoding = f" with {', '.join(map(str, workers))} workers" if any(workers) else ""
+    return f"{batch} images a step in {len(workers)} process{'es' * (len(workers) > 1)}{decoding}"

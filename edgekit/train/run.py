@@ -49,6 +49,7 @@ class Run:
         partial: Where the next epoch goes on, if it was begun.
         classes: Of the last validation.
         most_data: Bytes that an epoch's steps may come to, see `memory`.
+        shares: What decides which images come in which step, see `resume.Progress`.
     """
 
     options: Options
@@ -66,16 +67,12 @@ class Run:
     partial: Partial | None = None
     classes: dict[str, ClassScore] = field(default_factory=dict)
     most_data: int | None = None
+    shares: tuple[int, ...] = ()
 
     @property
     def batch(self) -> int:
         """Images per step, over all processes: as asked for, or fewer if the set is small."""
         return self.train_set.batch(self.options.batch, self.world)
-
-    @property
-    def shares(self) -> tuple[int, int, int]:
-        """What decides which images come in which step, see `resume.Progress`."""
-        return self.batch, self.world.size, self.train_set.workers(self.world)
 
     @property
     def steps(self) -> int:

@@ -76,8 +76,8 @@ def _look(images: ImageSet, index: int) -> tuple[int, int, str] | str:
 
 def leaked(train_set: ImageSet, val_set: ImageSet) -> list[tuple[str, str]]:
     """Validation images that training sees as well, byte for byte: (name there, name here) of each."""
-    known = _by_digest(train_set, "Comparing training images")
-    found = _by_digest(val_set, "Comparing validation images")
+    known = _by_digest(digests(train_set, "Comparing training images"))
+    found = _by_digest(digests(val_set, "Comparing validation images"))
     # Once: a set makes its names anew each time.
     here, there = train_set.names, val_set.names
     pairs = ((digest, index) for digest in found if digest in known for index in found[digest])
@@ -108,22 +108,40 @@ def refuse_leaked(pairs: list[tuple[str, str]]) -> None:
         )
 
 
-def first_copies(images: ImageSet) -> NDArray[np.intp]:
-    """(N,) For each image the index of the first one that is the same byte for byte, which may be itself."""
-    first = np.arange(len(images.names))
-    for same in _by_digest(images, "Looking for copies").values():
+def digests(images: ImageSet, title: str) -> list[str]:
+    """The hash of each image's bytes; "" for those that cannot be read.
+
+    Args:
+        images: The set.
+        title: For the progress bar.
+    """
+    found = []
+    for index in tracked(title, range(len(images.names)), len(images.names)):
+        try:
+            digest = images.digest(index)
+        except InputError:
+            digest = ""
+        # Empty files are not copies of an image, they are none.
+        found.append("" if digest == EMPTY else digest)
+    return found
+
+
+def first_copies(found: Sequence[str]) -> NDArray[np.intp]:
+    """(N,) For each image the index of the first one that is the same byte for byte, which may be itself.
+
+    Args:
+        found: What `digests` says.
+    """
+    first = np.arange(len(found))
+    for same in _by_digest(found).values():
         first[same] = same[0]
     return first
 
 
-def _by_digest(images: ImageSet, title: str) -> dict[str, Sequence[int]]:
+def _by_digest(found: Sequence[str]) -> dict[str, list[int]]:
     """Indices of readable images by their hash."""
-    found: defaultdict[str, list[int]] = defaultdict(list)
-    for index in tracked(title, range(len(images.names)), len(images.names)):
-        try:
-            found[images.digest(index)].append(index)
-        except InputError:
-            continue
-    # Empty files are not copies of an image, they are none.
-    found.pop(EMPTY, None)
-    return dict(found)
+    indices: defaultdict[str, list[int]] = defaultdict(list)
+    for index, digest in enumerate(found):
+        if digest:
+            indices[digest].append(index)
+    return dict(indices)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -26,6 +27,9 @@ DEVICES = ("auto", "cpu", "cuda")
 SILENCE = timedelta(minutes=10)
 # The others wait while the first one decodes a set.
 PATIENCE = timedelta(hours=12)
+# What gloo and NCCL say where a process is gone, or has been silent for too long.
+ENDED = re.compile("clos|reset|broken pipe|peer|timed? ?out|abort|remote process", re.IGNORECASE)
+MOST_REASON = 200
 
 
 @dataclass(frozen=True)
@@ -89,16 +93,23 @@ class World:
         dist.all_gather_object(found, list(lines), group=self.patient)
         return tuple(dict.fromkeys(line for theirs in found for line in theirs))
 
+    def each(self, number: int) -> tuple[int, ...]:
+        """That of each process, by rank; every process must ask."""
+        mine = torch.zeros(self.size, dtype=torch.int64)
+        mine[self.rank] = number
+        return tuple(self.total(mine).tolist())
+
     @contextmanager
     def one_after_another(self) -> Iterator[None]:
-        """The first process of each machine does it, then the others, which find what it has left in the cache."""
+        """The first process of each machine does it, then the others, which find what it has left in the cache.
+
+        One that fails does not wait for other machines, which may be at it for hours: it ends, and the others notice.
+        """
         if self.local_rank:
             self._wait()
-        try:
-            yield
-        finally:
-            if not self.local_rank:
-                self._wait()
+        yield
+        if not self.local_rank:
+            self._wait()
 
     def _wait(self) -> None:
         if self.size > 1:
@@ -114,7 +125,7 @@ def join(device: str = "auto") -> Iterator[World]:
 
     Raises:
         InputError: Another device.
-        MissingError: CUDA is not there, or another process ended before its time.
+        MissingError: CUDA is not there, the processes cannot reach each other, or one ended before its time.
     """
     size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
@@ -124,20 +135,29 @@ def join(device: str = "auto") -> Iterator[World]:
         yield world
         return
     quiet, console.quiet = console.quiet, not world.is_first
-    dist.init_process_group("gloo" if world.device.type == "cpu" else "nccl", timeout=SILENCE)
+    is_cpu, have_met = world.device.type == "cpu", False
     try:
-        yield replace(world, patient=dist.new_group(backend="gloo", timeout=PATIENCE))
-    except (RuntimeError, dist.DistError) as error:
-        if not _is_of_another_process(error):
-            raise
-        raise MissingError(
-            "All processes of the run must stay alive, got one that has ended.",
-            "Its last words, if any, are above. The same command with --resume goes on after the last epoch.",
-        ) from error
+        dist.init_process_group("gloo" if is_cpu else "nccl", timeout=SILENCE)
+        world = replace(world, patient=dist.new_group(backend="gloo", timeout=PATIENCE))
+        have_met = True
+        yield world
+    except BaseException as error:
+        # NCCL's end waits for processes that wait for this one; `cli.main` ends without it.
+        if is_cpu:
+            _leave()
+        if isinstance(error, RuntimeError | dist.DistError) and _is_of_another_process(error):
+            raise explained(error, have_met) from error
+        raise
+    else:
+        _leave()
     finally:
         console.quiet = quiet
-        # DistributedDataParallel is a cycle that holds the group: at the interpreter's end its threads would abort.
-        gc.collect()
+
+
+def _leave() -> None:
+    # DistributedDataParallel is a cycle that holds the group: at the interpreter's end its threads would abort.
+    gc.collect()
+    if dist.is_initialized():
         dist.destroy_process_group()
 
 
@@ -163,7 +183,13 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
             f"Each process must have a GPU of its own, got {count} for {local_rank + 1} or more.",
             f"Use --nproc-per-node {count}, or --device cpu.",
         )
-    torch.cuda.set_device(local_rank)
+    try:
+        torch.cuda.set_device(local_rank)
+    except RuntimeError as error:
+        first = str(error).splitlines()[0]
+        raise MissingError(
+            f"GPU {local_rank} must be usable, got: {first}.", "See nvidia-smi for who has it, or use --device cpu."
+        ) from error
     return torch.device("cuda", local_rank)
 
 
@@ -171,3 +197,24 @@ def _is_of_another_process(error: BaseException) -> bool:
     """Gloo raises plain RuntimeErrors; they name its source files or the connection."""
     words = str(error).lower()
     return isinstance(error, dist.DistError) or any(word in words for word in ("gloo", "connection", "peer", "nccl"))
+
+
+def explained(error: BaseException, have_met: bool) -> MissingError:
+    """Whether a process has ended, or they cannot reach each other.
+
+    Args:
+        error: Of torch.distributed.
+        have_met: Whether they were connected before.
+    """
+    words = str(error)
+    first = words.strip().splitlines()[0][:MOST_REASON] if words.strip() else type(error).__name__
+    if have_met and ENDED.search(words):
+        return MissingError(
+            f"All processes of the run must stay alive, got one that has ended ({first}).",
+            "Its last words, if any, are above. The same command with --resume goes on after the last epoch.",
+        )
+    return MissingError(
+        f"The processes of the run must reach each other, got: {first}.",
+        "Between machines set GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME to the network's interface, such as eth0; "
+        "in a container NCCL needs a larger /dev/shm. NCCL_DEBUG=WARN says more.",
+    )

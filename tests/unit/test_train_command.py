@@ -55,7 +55,7 @@ def test_a_run_is_on_record(photos, tmp_path, capsys):
     assert (record["edgekit_git"] is None) == (not (Path(__file__).parents[2] / ".git").exists())
     # The table is of the network that was saved: counted here by the plain definition.
     checkpoint = checkpoints.load(out)
-    _, val_set = open_folder(photos, 0.2, 5)
+    _, val_set = open_folder(photos, 0.2)
     pixels = for_evaluation(val_set, checkpoint.input, progress=False)
     answers = predict(checkpoint.network(), pixels.pixels, checkpoint.input).argmax(1)
     for index, name in enumerate(CLASSES):

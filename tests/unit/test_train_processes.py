@@ -113,7 +113,7 @@ with join("cpu") as world:
     # All that is not the same in halves of a batch is left out: chance, and statistics that are taken.
     options = Options(width=0.25, size=32, stem_stride=1, epochs=2, batch=24, optimizer="sgd", head_lr=0.5,
                       weights=str(weights), freeze=19, augmentation=NONE)
-    result = train(options, *open_folder(folder, 0.2, 0), world=world)
+    result = train(options, *open_folder(folder, 0.2), world=world)
     classifier = {name: value for name, value in result.checkpoint.state.items() if name.startswith("classifier.")}
     figures = [(epoch.loss, epoch.accuracy, epoch.validation, epoch.images) for epoch in result.epochs]
     torch.save((seen, classifier, figures), out / f"{world.size}-{world.rank}")
@@ -152,8 +152,9 @@ from edgekit.train.world import join
 
 with join("cpu") as world:
     assert world.gather([f"only {{world.rank}}", "both"]) == ("only 0", "both", "only 1")
+    assert world.each(5 + world.rank) == (5, 6)
     options = Options(width=0.25, size=32, stem_stride=1, epochs=2, batch=24)
-    state = train(options, *open_folder(Path({str(folder)!r}), 0.2, 0), world=world).checkpoint.state
+    state = train(options, *open_folder(Path({str(folder)!r}), 0.2), world=world).checkpoint.state
     digest = hashlib.sha256(b"".join(value.numpy().tobytes() for value in state.values())).hexdigest()
     Path({str(tmp_path)!r}, f"rank{{world.rank}}").write_text(digest)
 """)

@@ -17,7 +17,7 @@ from edgekit.train.data import for_training, open_folder
 from edgekit.train.dry_run import images_per_second
 from edgekit.train.loop import train
 from edgekit.train.options import Options
-from edgekit.train.survey import first_copies, leaked, refuse_leaked, survey
+from edgekit.train.survey import digests, first_copies, leaked, refuse_leaked, survey
 from edgekit.train.world import World
 
 SMALL = ["--size", "32", "--stem-stride", "1", "--width", "0.25", "--weights", "none", "--batch", "16"]
@@ -52,11 +52,11 @@ def test_a_survey_counts_what_was_planted(folder):
 
 
 def test_images_in_both_sets_are_found_by_content(folder):
-    train_set, val_set = open_folder(folder, 0.2, 0)
+    train_set, val_set = open_folder(folder, 0.2)
     assert leaked(train_set, val_set) == []
     refuse_leaked(leaked(train_set, val_set))
     plant_leak(folder)
-    train_set, val_set = open_folder(folder, 0.2, 0)
+    train_set, val_set = open_folder(folder, 0.2)
     pairs = {(train.rpartition("/train/")[2], val.rpartition("/val/")[2]) for train, val in leaked(train_set, val_set)}
     assert pairs == {("blobs/000.png", "blobs/new.png"), ("stripes/003.png", "gradients/other.png")}
     with pytest.raises(InputError, match="got 2 that are in both"):
@@ -78,7 +78,7 @@ def test_a_split_of_ours_keeps_copies_on_one_side(tmp_path):
     folder = write_folder(tmp_path / "photos", per_class=20, seed=3)
     for number in range(20):
         shutil.copy(folder / "blobs" / f"{number:03}.png", folder / "blobs" / f"copy{number}.png")
-    train_set, val_set = open_folder(folder, 0.2, 0)
+    train_set, val_set = open_folder(folder, 0.2)
     assert leaked(train_set, val_set) == []
     assert len(train_set.paths) + len(val_set.paths) == 80
     assert sorted((*train_set.paths, *val_set.paths)) == sorted(labelled_folder(folder).paths)
@@ -92,15 +92,15 @@ def test_a_class_of_copies_alone_is_refused(tmp_path):
     for path in (folder / "blobs").iterdir():
         shutil.copy(folder / "stripes" / "000.png", path)
     with pytest.raises(InputError, match=r"Class blobs must have .* images of its own to be split, got 1"):
-        open_folder(folder, 0.3, 0)
+        open_folder(folder, 0.3)
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_class_with_every_picture_twice_is_split_by_its_share(tmp_path, seed):
-    folder = write_folder(tmp_path / "photos", per_class=20, seed=3)
+    folder = write_folder(tmp_path / "photos", per_class=20, seed=seed)
     for path in sorted((folder / "blobs").iterdir()):
         shutil.copy(path, path.with_name(f"copy_{path.name}"))
-    train_set, val_set = open_folder(folder, 0.2, seed)
+    train_set, val_set = open_folder(folder, 0.2)
     assert leaked(train_set, val_set) == []
     assert np.bincount(val_set.targets).tolist() == [8, 4, 4]
     assert np.bincount(train_set.targets).tolist() == [32, 16, 16]
@@ -116,7 +116,7 @@ def test_files_that_are_no_images_by_their_suffix_are_counted(folder, capsys):
 def test_the_same_picture_in_two_classes_is_named(folder, capsys):
     shutil.copy(folder / "train" / "blobs" / "003.png", folder / "train" / "stripes" / "odd.png")
     images = labelled_folder(folder / "train")
-    first = first_copies(images)
+    first = first_copies(digests(images, "Reading"))
     assert (first != np.arange(len(first))).sum() == 1
     ((here, there),) = survey(images, "Reading").conflicts
     assert here.endswith("blobs/003.png") and there.endswith("stripes/odd.png")
