@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from edgekit import __version__
+from edgekit import __version__, terminal
 from edgekit.errors import EdgekitError
 
 
@@ -64,7 +64,11 @@ EXTRA_OF_MODULE = {
 
 
 # What a signal that ends the run says, and the exit code that shells know it by.
-ENDINGS: dict[int, tuple[str, int]] = {signal.SIGINT: ("Interrupted.", 130), signal.SIGTERM: ("Terminated.", 143)}
+ENDINGS: dict[int, tuple[str, int]] = {
+    signal.SIGINT: ("Interrupted.", 130),
+    signal.SIGTERM: ("Terminated.", 143),
+    signal.SIGHUP: ("Hung up.", 129),
+}
 
 # Characters of a library's own words; TensorFlow's fill a screen.
 MOST_REASON = 300
@@ -106,7 +110,7 @@ def cli(debug: bool) -> None:
     On the Pi:    edgekit camera model.tflite --source 0
 
     Exit codes: 0 fine, 1 a gate failed, 2 wrong usage or input, 3 something is not installed or not plugged in,
-    4 a defect in edgekit, 130 interrupted, 143 terminated.
+    4 a defect in edgekit, 129 hung up, 130 interrupted, 143 terminated.
     """
     if debug:
         os.environ["EDGEKIT_DEBUG"] = "1"
@@ -144,18 +148,27 @@ def run(arguments: list[str] | None = None) -> int:
 
 @contextlib.contextmanager
 def _noted_interrupts() -> Iterator[list[int]]:
-    """Collect the SIGINTs and SIGTERMs that come meanwhile; each raises KeyboardInterrupt, so that all is tidied up."""
+    """Collect the signals of ENDINGS that come meanwhile; each raises KeyboardInterrupt, so that all is tidied up.
+
+    One that is ignored, as nohup has it, stays so.
+    """
     received: list[int] = []
 
     def interrupt(number: int, frame: object) -> None:
+        if number == signal.SIGHUP:
+            terminal.forget(terminals)
         received.append(number)
         raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():
         yield received
         return
-    # signal() gives None for a handler that was not set from Python; the default stands in for it.
-    before = {number: signal.signal(number, interrupt) or signal.SIG_DFL for number in ENDINGS}
+    terminals = [number for number in terminal.STREAMS if os.isatty(number)]
+    # getsignal is None for a handler that was not set from Python; the default stands in for it.
+    found = {number: signal.getsignal(number) or signal.SIG_DFL for number in ENDINGS}
+    before = {number: handler for number, handler in found.items() if handler != signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, interrupt)
     try:
         yield received
     finally:

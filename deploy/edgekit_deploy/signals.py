@@ -8,8 +8,8 @@ import threading
 from types import FrameType
 from typing import Any, Self
 
-# stdin, stdout, stderr
-STREAMS = (0, 1, 2)
+from edgekit import terminal
+
 NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -35,7 +35,7 @@ class StopSignals:
             # getsignal is None for a handler that was not set from Python; the default stands in for it.
             found = {number: signal.getsignal(number) or signal.SIG_DFL for number in NUMBERS}
             self._before = {number: handler for number, handler in found.items() if handler != signal.SIG_IGN}
-            self._terminals = [number for number in STREAMS if os.isatty(number)]
+            self._terminals = [number for number in terminal.STREAMS if os.isatty(number)]
             for number in self._before:
                 signal.signal(number, self._receive)
         return self
@@ -52,13 +52,7 @@ class StopSignals:
     def _receive(self, number: int, _frame: FrameType | None) -> None:
         self.received = signal.Signals(number).name
         if number == signal.SIGHUP:
-            self._forget_terminals()
+            # They may not look like terminals any more.
+            terminal.forget(self._terminals)
         for each, handler in self._before.items():
             signal.signal(each, handler)
-
-    def _forget_terminals(self) -> None:
-        """Let what is still written to a terminal that is gone go nowhere: it would be an error each time."""
-        nowhere = os.open(os.devnull, os.O_RDWR)
-        for number in self._terminals:
-            os.dup2(nowhere, number)
-        os.close(nowhere)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _F = TypeVar("_F", bound=Callable[..., Any])
 LISTED = 5
 WORST = 20
+# Of classes whose sizes differ: from here on the mean over classes says something else than top-1.
+UNEVEN = 0.005
 
 
 def _number(name: str, text: str, kind: type = float) -> Callable[[_F], _F]:
@@ -62,8 +64,8 @@ def _number(name: str, text: str, kind: type = float) -> Callable[[_F], _F]:
 @_number("--cutout", "Side of a grey square over half of the images, as a share of theirs.")
 @_number("--mixup", "Alpha of mixup, 0 for none.")
 @_number("--cutmix", "Alpha of cutmix, 0 for none.")
-@_number("--randaugment", "Random operations per batch (kornia), 0 for none.", int)
-@_number("--magnitude", "Their strength, 1 to 29.", int)
+@_number("--randaugment", "Random operations on every few images (kornia), 0 for none.", int)
+@_number("--magnitude", "Their strength, 1 to 29.  [default: 10]", int)
 @_number("--ema", "Decay of averaged weights, which are kept then, such as 0.999; 0 for none.")
 @_number(
     "--freeze", "First blocks that keep their weights.  [default: the recipe's; 0 if --weights do not fill them]", int
@@ -161,7 +163,8 @@ def command(
             find_rate(options, train_set, out, world)
         if dry_run or find_lr or out is None:
             return
-        _train(options, train_set, val_set, out, resume, world, tensorboard)
+        is_split = not (is_cifar10(data_dir) or has_validation(data_dir))
+        _train(options, train_set, val_set, out, resume, world, tensorboard, is_split)
 
 
 def _check_target(out: Path) -> None:
@@ -181,10 +184,19 @@ def _train(
     resume: bool,
     world: World,
     tensorboard: Path | None,
+    is_split: bool,
 ) -> None:
+    from edgekit.images import FileSet
+    from edgekit.progress import console
     from edgekit.train.log import Log
     from edgekit.train.loop import train
-    from edgekit.train.record import write_record
+    from edgekit.train.record import write_record, write_validation_list
+
+    def keep(found: Result) -> None:
+        write_record(out, options, found, world)
+        if is_split and isinstance(val_set, FileSet):
+            listed = write_validation_list(out, val_set)
+            console.print(f"Kept for validation: listed in {listed}, for edgekit report --data.", soft_wrap=True)
 
     with Log(tensorboard if world.is_first else None) as log:
         result = train(
@@ -195,7 +207,7 @@ def _train(
             resume=resume,
             world=world,
             log=log,
-            kept=lambda found: write_record(out, options, found, world),
+            kept=keep,
         )
     if world.is_first:
         _summary(result, out)
@@ -231,6 +243,8 @@ def _summary(result: Result, out: Path) -> None:
     console.print(_class_table(result))
     last = result.epochs[-1]
     validation = "" if last.validation is None else f", validation top-1 {100 * last.validation:.2f} %"
+    if result.mean_recall is not None and abs(result.mean_recall - (last.validation or 0.0)) > UNEVEN:
+        validation += f" (mean over classes {100 * result.mean_recall:.2f} %)"
     if result.best is not None and result.best + 1 < len(result.epochs):
         best = result.epochs[result.best].validation or 0.0
         console.print(

@@ -27,7 +27,7 @@ from edgekit.train.world import World
 # How much larger than the input photos are kept, so that zooming in while training does not blur them: at most, for 224
 # pixels, as large as ImageNet's mostly are.
 LEAST_ROOM, MOST_ROOM = 1.25, 1.6
-FINGERPRINT_BLOCK = 256
+FINGERPRINT_BLOCK, LONG_FINGERPRINT = 256, 2 * 2**30
 
 T = TypeVar("T")
 
@@ -59,7 +59,10 @@ class PixelSet:
     def fingerprint(self) -> str:
         """SHA-256 over pixels, classes and names: tells whether a resumed run sees the same data."""
         digest = hashlib.sha256()
-        for block in torch.split(self.pixels, FINGERPRINT_BLOCK):
+        # Two seconds of it or more.
+        is_long = self.pixels.numel() > LONG_FINGERPRINT
+        blocks = torch.split(self.pixels, FINGERPRINT_BLOCK)
+        for block in counted(blocks, "Comparing images", len(self.pixels), is_long, size=len):
             digest.update(block.numpy().tobytes())
         digest.update(self.targets.numpy().tobytes())
         digest.update("\n".join(self.labels).encode())
@@ -171,6 +174,10 @@ def open_folder(folder: Path, val_fraction: float) -> tuple[FileSet, FileSet]:
         InputError: No folder, fewer than two classes, class sets that differ, or a class too small to be split.
     """
     train_folder, val_folder = folder / "train", folder / "val"
+    if train_folder.is_dir() and not val_folder.exists() and _folders_in(folder) == ["train"]:
+        raise InputError(
+            f"{folder} must have val/ beside train/, got train/ alone.", f"Give {train_folder} to split it."
+        )
     if not has_validation(folder):
         return stratified_split(labelled_folder(folder), val_fraction)
     train_set, val_set = labelled_folder(train_folder), labelled_folder(val_folder)
@@ -180,6 +187,10 @@ def open_folder(folder: Path, val_fraction: float) -> tuple[FileSet, FileSet]:
             "Add or remove those folders.",
         )
     return train_set, val_set
+
+
+def _folders_in(folder: Path) -> list[str]:
+    return [entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
 
 
 def stratified_split(images: FileSet, val_fraction: float) -> tuple[FileSet, FileSet]:

@@ -32,6 +32,8 @@ SMOOTH = 0.9
 # Where the loss is this many times its best, training has burst.
 BURST = 4.0
 SHOWN = 8
+# Of the curve, at either end: a lowest loss there is no valley.
+EDGE = 0.1
 
 
 def find_rate(options: Options, train_set: ImageSet | ShardSet, out: Path | None, world: World) -> float:
@@ -64,6 +66,13 @@ def find_rate(options: Options, train_set: ImageSet | ShardSet, out: Path | None
         console.print(_table(rates, losses))
         if len(rates) < STEPS:
             console.print(f"Ended after {len(rates)} of {STEPS} steps: from there on the loss bursts.")
+        if not has_valley(losses):
+            console.print(
+                "No rate stands out: the loss is lowest where the curve begins or ends. These images or weights (which "
+                "may know the classes already) do not tell; keep the recipe's rate.",
+                style="yellow",
+                soft_wrap=True,
+            )
         ratio = options.head_lr / options.lr
         console.print(f"Try --lr {best:.2g} --head-lr {best * ratio:.2g}.", soft_wrap=True)
         if out is not None:
@@ -100,6 +109,12 @@ def _endless(run: Run) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches; small sets are gone through as often as it takes."""
     for index in itertools.count():
         yield from run.train_set.epoch(seed_of(run.options.seed, index), run.batch, 0, run.world)
+
+
+def has_valley(losses: Sequence[float]) -> bool:
+    """Whether the loss has fallen, and risen again or burst; else the lowest one says nothing."""
+    lowest = losses.index(min(losses))
+    return lowest >= EDGE * STEPS and (lowest < (1.0 - EDGE) * STEPS or len(losses) < STEPS)
 
 
 def propose(rates: Sequence[float], losses: Sequence[float]) -> float:

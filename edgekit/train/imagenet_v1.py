@@ -3,7 +3,7 @@
 There, batch normalization is folded into the convolutions. Training needs it back: each normalization is given the mean
 and the variance that its input has on some images, and the scale and the offset that undo them, so that the network
 answers as before. TensorFlow pads before a stride of two at the bottom and right alone, ours on all sides, which
-training makes up for.
+training makes up for in blocks that are not frozen.
 """
 
 from __future__ import annotations

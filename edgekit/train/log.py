@@ -47,6 +47,8 @@ class Log:
         }
         if epoch.validation is not None:
             values["top-1/validation"] = epoch.validation
+        if epoch.validation_loss is not None:
+            values["loss/validation"] = epoch.validation_loss
         for name, value in values.items():
             self._writer.add_scalar(name, value, number)
         self._writer.flush()

@@ -30,14 +30,14 @@ from edgekit.train.feed import (
     seed_of,
 )
 from edgekit.train.log import Log
-from edgekit.train.memory import enough_memory
+from edgekit.train.memory import OutOfMemory, enough_memory
 from edgekit.train.optimizer import set_rates
 from edgekit.train.options import Options
 from edgekit.train.result import Result, best_of
 from edgekit.train.resume import Epoch, Partial, best_path, last_path
 from edgekit.train.run import Run, as_checkpoint, start
 from edgekit.train.shards import ShardSet, living_workers
-from edgekit.train.step import begin_epoch, one_step
+from edgekit.train.step import begin_epoch, one_step, precision_name
 from edgekit.train.stop import Stop
 from edgekit.train.tally import NotFinite, Tally
 from edgekit.train.validation import is_finite, validate
@@ -110,14 +110,24 @@ def train(
             before.check_same(data, run.shares)
             _go_on(run, before)
         _tell_left_out(run)
-        with enough_memory(run.batch, world.size), living_workers():
+        with living_workers():
             _all_epochs(run, Path(out) if out else None, data, log or Log())
         if not run.classes:  # all epochs were done before
             validate(run)
     checkpoint = as_checkpoint(run)
     skipped = world.gather(pixels.skipped + (val_pixels.skipped if val_pixels else ()))
     seconds = sum(epoch.seconds for epoch in run.epochs)
-    result = Result(checkpoint, run.epochs, seconds, skipped, data.training, data.validation, run.classes)
+    result = Result(
+        checkpoint,
+        run.epochs,
+        seconds,
+        skipped,
+        data.training,
+        data.validation,
+        run.classes,
+        run.batch,
+        precision_name(options, world.device),
+    )
     if out is not None and world.is_first:
         checkpoints.save(Path(out), checkpoint)
         if kept is not None:
@@ -187,7 +197,7 @@ def _tidy(out: Path, epochs: list[Epoch]) -> None:
 def _all_epochs(run: Run, out: Path | None, data: resuming.Data, log: Log) -> None:
     total, world = run.options.epochs, run.world
     try:
-        with Stop() as stop, _training_bar() as bar:
+        with enough_memory(run.batch, world.size), Stop() as stop, _training_bar() as bar:
             task = bar.add_task("", total=total * run.steps * run.batch, loss="", accuracy="", rate="")
             while len(run.epochs) < total:
                 done = len(run.epochs) * run.steps * run.batch + (run.partial.seen if run.partial else 0)
@@ -201,7 +211,7 @@ def _all_epochs(run: Run, out: Path | None, data: resuming.Data, log: Log) -> No
                     _save(run, out, data)
                 if world.any(stop.is_wanted()):
                     stop.obey()
-    except NotFinite as error:
+    except (NotFinite, OutOfMemory) as error:
         last = last_path(out) if out else None
         if not (last and last.exists()):
             raise
@@ -280,9 +290,12 @@ def _one_epoch(run: Run, bar: Progress, task: TaskID, stop: Stop) -> Epoch | Non
         raise tally.not_finite("weights", "others", options, index)
     loss_sum, correct = world.total(tally.sums()).tolist()
     run.partial = Partial(tally.steps, tally.seen, int(correct), loss_sum, tally.seconds)
-    validation = validate(run, stop.is_wanted) if tally.steps == run.steps else None
+    judged = validate(run, stop.is_wanted) if tally.steps == run.steps else None
     # A stop in validation, which may take long: all steps are done then, and going on begins with validation.
     if world.any(stop.is_wanted()):
         return None
     run.partial = None
-    return Epoch(loss_sum / tally.seen, correct / tally.seen, validation, tally.seen, tally.seconds)
+    validation, validation_loss = judged or (None, None)
+    loss, accuracy = loss_sum / tally.seen, correct / tally.seen
+    is_aware = options.is_aware(index)
+    return Epoch(loss, accuracy, validation, tally.seen, tally.seconds, validation_loss, is_aware)

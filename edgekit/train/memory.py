@@ -58,6 +58,10 @@ def check_fitting(needed: int) -> None:
         )
 
 
+class OutOfMemory(InputError):
+    """What must fit into memory does not."""
+
+
 @contextlib.contextmanager
 def enough_memory(batch: int, processes: int = 1) -> Iterator[None]:
     """Turn PyTorch's words about memory into ours.
@@ -67,7 +71,7 @@ def enough_memory(batch: int, processes: int = 1) -> Iterator[None]:
         processes: How many share them.
 
     Raises:
-        InputError: It was not enough.
+        OutOfMemory: It was not enough.
     """
     try:
         yield
@@ -75,7 +79,7 @@ def enough_memory(batch: int, processes: int = 1) -> Iterator[None]:
         if not isinstance(error, torch.OutOfMemoryError | MemoryError) and not WORDS.search(str(error)):
             raise
         smaller = f"Use --batch {batch // 2}" if batch >= 4 * processes else "Use a smaller network"
-        raise InputError(
+        raise OutOfMemory(
             f"A step with {batch} images must fit into memory, got: {_in_short(error)}.",
             f"{smaller}, or a smaller --size.",
         ) from error

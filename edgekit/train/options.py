@@ -79,7 +79,7 @@ class Options:
         smoothing: Label smoothing in [0, 1).
         dropout: Before the classifier.
         freeze: How many of the first blocks of `features` keep their weights and statistics.
-        unfreeze: Epochs over which these are let go, the last blocks first; 0: never.
+        unfreeze: Epochs over which these are let go, the last blocks first; 0: never. Fewer than `epochs`.
         ema: Decay of the averaged weights that are judged and kept in the end; 0: none are.
         balanced: Draw every class equally often, however many images it has.
         teacher: A checkpoint whose answers are learned as well ("" for none), see `objective`.
@@ -87,7 +87,8 @@ class Options:
         distill: Share of the teacher's answers in the loss, in [0, 1]; the labels have the rest.
         temperature: That both logits are divided by before they are compared.
         range_penalty: Weight of the largest absolute weight of each layer in the loss, see `objective`.
-        qat_epochs: Last epochs that train with int8's rounding, see `quantization_aware`.
+        qat_epochs: Last epochs that train with int8's rounding, see `quantization_aware`; all of them only from a
+            checkpoint's weights.
         amp: "off", "bf16", "fp16", or "auto": bf16 on a GPU that has it.
         compile: Whether torch.compile makes kernels for the network first.
         seed: Of everything random.
@@ -152,8 +153,12 @@ class Options:
         for name, (is_fine, words) in _VARIATIONS.items():
             if not is_fine(getattr(self.augmentation, name)):
                 _refuse(name, words, getattr(self.augmentation, name))
-        if self.qat_epochs >= self.epochs:
-            _refuse("qat_epochs", f"fewer than all {self.epochs} epochs", self.qat_epochs)
+        # Statistics rest in int8's epochs: they must have been learned before.
+        if self.qat_epochs > self.epochs - (self.weights in NO_FILES):
+            words = f"fewer than all {self.epochs} epochs" if self.weights in NO_FILES else f"at most {self.epochs}"
+            _refuse("qat_epochs", words, self.qat_epochs)
+        if self.freeze and self.unfreeze >= self.epochs:
+            _refuse("unfreeze", f"fewer than all {self.epochs} epochs", self.unfreeze)
 
     def flat(self) -> dict[str, Any]:
         """All values by name, augmentation's among them."""

@@ -25,13 +25,17 @@ from edgekit.errors import InputError
 from edgekit.files import write_whole
 from edgekit.images import FileSet
 from edgekit.preprocess import Image, crop_and_resize
-from edgekit.progress import tracked
+from edgekit.progress import console, tracked
 from edgekit.train.fetch import cache_folder
 from edgekit.train.pool import by_all_cores
 
 # Part of the key: another way to prepare images makes others.
 VERSION = 1
 MOST_BYTES = 20 * 10**9
+# Left free on the disk: so much, or this share of a small one.
+SPARED_BYTES, SPARED_SHARE = 2**30, 0.02
+# From here on a set's size is worth a line.
+TOLD_BYTES = 2**30
 # What was used since then is of this run.
 STARTED = time.time()
 # What a run is still making, and from when on nobody is at it any more.
@@ -173,17 +177,20 @@ def _decoded(images: FileSet, spec: InputSpec, progress: bool) -> Iterator[tuple
 def _check_room(folder: Path, needed: int) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(folder).free
+        total, _, free = shutil.disk_usage(folder)
     except OSError as error:
         raise InputError(
             f"The cache {folder} must be writable, got: {error.strerror}.", "Set EDGEKIT_CACHE."
         ) from error
-    if free < needed:
+    # Nobody's system disk is filled to the last byte.
+    if free - min(SPARED_BYTES, SPARED_SHARE * total) < needed:
         raise InputError(
             f"The prepared images must fit into {folder}, got {needed / 2**30:.1f} GiB of images and "
             f"{free / 2**30:.1f} GiB of room.",
             ELSEWHERE,
         )
+    if needed > TOLD_BYTES:
+        console.print(f"Prepared images take {needed / 2**30:.1f} GiB in {folder}. {ELSEWHERE}", soft_wrap=True)
 
 
 def _reserve(path: Path, folder: Path) -> None:

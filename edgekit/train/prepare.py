@@ -16,7 +16,8 @@ from edgekit.train.options import NO_FILES, Options
 from edgekit.train.recipes import RECIPES, for_folder, recipe_for
 from edgekit.train.run import check
 from edgekit.train.shards import ShardSet, has_shards, open_shards
-from edgekit.train.weights import check_available, is_available
+from edgekit.train.step import precision_name
+from edgekit.train.weights import WIDE_FIRST, check_available, is_available
 from edgekit.train.world import World
 
 Images = ImageSet | ShardSet
@@ -46,12 +47,22 @@ def prepare(
     """
     given = dict(given)
     if "weights" not in given and recipe in (None, "transfer", "distill"):
-        given["weights"] = "imagenet" if is_available(given["arch"], given["width"]) else "none"
+        has_weights = is_available(given["arch"], given["width"])
+        given["weights"] = "imagenet" if has_weights else "none"
+        if not has_weights and given["width"] < 1:
+            console.print(
+                f"Random weights: ImageNet's are for width 1.0. A narrow network learns more from a wide one. "
+                f"{WIDE_FIRST}.",
+                style="yellow",
+                soft_wrap=True,
+            )
     for name in ("teacher", "weights"):
         value = given.get(name)
         _check_is_file(name, value)
         if value is not None and value not in NO_FILES:
             given[f"{name}_sha256"] = sha256(value)
+    if "magnitude" in given and not given.get("randaugment"):
+        raise InputError("--magnitude must have --randaugment, got none.", "Give --randaugment 2, or leave it out.")
     words = ["--recipe distill"] * (recipe == "distill") + [f"--{name}" for name in TAUGHT if name in given]
     if words and "teacher" not in given:
         raise InputError(f"{words[0]} must have a teacher to learn from, got none.", "Give --teacher big.pt.")
@@ -76,6 +87,8 @@ def prepare(
             if world.is_first:
                 _tell_others(data_dir)
     options = for_folder(len(train_set.names), recipe, **given)
+    if given.get("unfreeze") and not options.freeze:
+        raise InputError("--unfreeze must have blocks that are frozen, got none.", "Give --freeze, or leave it out.")
     check(options, train_set.labels, len(train_set.names), world)
     _announce(options, recipe or recipe_for(**given), train_set, val_set, world)
     return options, train_set, val_set
@@ -102,6 +115,12 @@ def _announce(options: Options, recipe: str, train_set: Images, val_set: Images,
         soft_wrap=True,
     )
     console.print(f"Recipe: {', '.join([recipe, *changes(options, RECIPES[recipe])])}", markup=False, soft_wrap=True)
+    console.print(
+        f"Steps of {options.batch} images by {options.optimizer}, rates {options.lr:.3g} and {options.head_lr:.3g} "
+        f"(classifier), {options.freeze} blocks frozen, {precision_name(options, world.device)}",
+        markup=False,
+        soft_wrap=True,
+    )
     console.print(f"Classes: {first_of(train_set.labels, NAMED)}", markup=False, highlight=False, soft_wrap=True)
 
 

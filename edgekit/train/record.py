@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
 import json
 import platform
 import subprocess
@@ -19,6 +21,7 @@ from edgekit import __version__
 from edgekit.card import to_plain
 from edgekit.cpu import read_cpu
 from edgekit.files import sha256, write_whole
+from edgekit.images import FileSet
 from edgekit.train.options import Options
 from edgekit.train.result import Result
 from edgekit.train.world import World
@@ -61,8 +64,11 @@ def write_record(out: Path, options: Options, result: Result, world: World | Non
             "labels": result.checkpoint.labels,
             "skipped": result.skipped,
         },
+        "batch": result.batch,
+        "precision": result.precision,
         "epochs": to_plain(result.epochs),
         "seconds": result.seconds,
+        "mean_recall": result.mean_recall,
         "classes": {name: to_plain(found) for name, found in result.classes.items()},
         "machine": _machine(world or World()),
         "versions": {"edgekit": __version__, "python": platform.python_version(), **installed(PACKAGES)},
@@ -73,6 +79,36 @@ def write_record(out: Path, options: Options, result: Result, world: World | Non
     # Names of files need not be text: what is none of it is written as JSON's own escapes.
     text = json.dumps(facts, indent=1, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
     write_whole(path, text + "\n")
+    return path
+
+
+def validation_list_path(out: str | Path) -> Path:
+    """`model.val.csv` for `model.pt`."""
+    out = Path(out)
+    return out.with_name(f"{out.stem}.val.csv")
+
+
+def write_validation_list(out: Path, images: FileSet) -> Path:
+    """The images that a split of edgekit's has kept for validation, as `edgekit report --data` takes them.
+
+    Args:
+        out: The finished checkpoint.
+        images: The validation set.
+
+    Returns:
+        Where it is.
+
+    Raises:
+        InputError: The folder cannot be written or the disk is full.
+    """
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(("file", "label"))
+    lines.writerows(
+        (path.absolute(), images.labels[target]) for path, target in zip(images.paths, images.targets, strict=True)
+    )
+    path = validation_list_path(out)
+    write_whole(path, text.getvalue().encode("utf-8", "surrogateescape"))
     return path
 
 

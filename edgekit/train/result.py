@@ -21,6 +21,8 @@ class Result:
         fingerprint: Of the training images; "" if nothing was written.
         validation_fingerprint: Of all images that were validated on; "" if there were none, or nothing was written.
         classes: Of the validation images at the end, by name; empty without any.
+        batch: Images per step, over all processes; fewer than asked for if the set is small.
+        precision: "float32", "bf16" or "fp16": of all epochs but int8's.
     """
 
     checkpoint: Checkpoint
@@ -30,6 +32,14 @@ class Result:
     fingerprint: str = ""
     validation_fingerprint: str = ""
     classes: dict[str, ClassScore] = field(default_factory=dict)
+    batch: int = 0
+    precision: str = ""
+
+    @property
+    def mean_recall(self) -> float | None:
+        """Mean of the classes' top-1 in [0, 1]: each counts alike, however many images it has; None without any."""
+        found = [score.correct / score.images for score in self.classes.values() if score.images]
+        return sum(found) / len(found) if found else None
 
     @property
     def images_per_second(self) -> float:
@@ -43,6 +53,14 @@ class Result:
 
 
 def best_of(epochs: list[Epoch]) -> int | None:
-    """Index of the epoch with the best validation, the last of equals; None without validation."""
-    judged = [(epoch.validation, index) for index, epoch in enumerate(epochs) if epoch.validation is not None]
+    """Index of the epoch with the best validation, the last of equals; None without validation.
+
+    Where there were int8's epochs it is one of these: those before have not learned to bear its rounding.
+    """
+    has_aware = any(epoch.is_aware for epoch in epochs)
+    judged = [
+        (epoch.validation, index)
+        for index, epoch in enumerate(epochs)
+        if epoch.validation is not None and epoch.is_aware == has_aware
+    ]
     return max(judged)[1] if judged else None

@@ -27,6 +27,8 @@ class Epoch:
         validation: Top-1 on the validation set after it, in [0, 1]; None without one.
         images: How many were trained on.
         seconds: Wall-clock time, validation included.
+        validation_loss: Mean cross-entropy of the validation set's labels; None without one.
+        is_aware: Whether it was one of int8's epochs.
     """
 
     loss: float
@@ -34,10 +36,14 @@ class Epoch:
     validation: float | None
     images: int
     seconds: float
+    validation_loss: float | None = None
+    is_aware: bool = False
 
     def __str__(self) -> str:
         """One line for the terminal."""
         validation = "" if self.validation is None else f", validation {100 * self.validation:.1f} %"
+        if self.validation_loss is not None:
+            validation += f" (loss {self.validation_loss:.3f})"
         rate = self.images / max(self.seconds, 1e-9)
         return f"loss {self.loss:.3f}, accuracy {100 * self.accuracy:.1f} %{validation}, {rate:.0f} images/s"
 

@@ -128,10 +128,15 @@ def precision(options: Options, device: torch.device, epoch: int) -> contextlib.
 
     Int8's epochs are float32's: bf16's own rounding is coarser than int8's steps.
     """
-    name = options.amp
-    if name == "auto":
-        has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        name = "bf16" if has_bf16 else "off"
     if options.is_aware(epoch):
         return full_float32()
-    return contextlib.nullcontext() if name == "off" else torch.autocast(device.type, PRECISIONS[name])
+    name = precision_name(options, device)
+    return torch.autocast(device.type, PRECISIONS[name]) if name in PRECISIONS else contextlib.nullcontext()
+
+
+def precision_name(options: Options, device: torch.device) -> str:
+    """What `options.amp` comes to on a device: "float32", or a name of PRECISIONS."""
+    if options.amp != "auto":
+        return "float32" if options.amp == "off" else options.amp
+    has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bf16" if has_bf16 else "float32"

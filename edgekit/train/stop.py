@@ -1,17 +1,22 @@
-"""Ctrl-C and SIGTERM between two steps of training, never within one."""
+"""Ctrl-C, SIGTERM and SIGHUP (a terminal that goes) between two steps of training, never within one."""
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from types import FrameType
 from typing import Any, Self
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from edgekit import terminal
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stop:
     """Takes the first such signal and remembers it; a second one acts at once. Use as a context manager.
+
+    A signal that is ignored, as nohup has it, stays so.
 
     Outside of the main thread, where Python delivers no signals, it does nothing.
     """
@@ -19,12 +24,17 @@ class Stop:
     def __init__(self) -> None:
         self._before: dict[int, Any] = {}
         self._received = 0
+        self._terminals: list[int] = []
 
     def __enter__(self) -> Self:
         """From now on signals wait."""
         if threading.current_thread() is threading.main_thread():
-            # signal() gives None for a handler that was not set from Python; the default stands in for it.
-            self._before = {number: signal.signal(number, self._note) or signal.SIG_DFL for number in SIGNALS}
+            # getsignal is None for a handler that was not set from Python; the default stands in for it.
+            found = {number: signal.getsignal(number) or signal.SIG_DFL for number in SIGNALS}
+            self._before = {number: handler for number, handler in found.items() if handler != signal.SIG_IGN}
+            self._terminals = [number for number in terminal.STREAMS if os.isatty(number)]
+            for number in self._before:
+                signal.signal(number, self._note)
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -44,6 +54,8 @@ class Stop:
         signal.raise_signal(number)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            terminal.forget(self._terminals)
         if self._received:
             self.obey()
         self._received = number

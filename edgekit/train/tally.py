@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from edgekit.errors import InputError
-from edgekit.train.options import Options
+from edgekit.train.options import NO_FILES, Options
 from edgekit.train.resume import Partial
 
 SHOWN = 3
@@ -21,15 +21,19 @@ class NotFinite(InputError):
     """Training has come to something that is no number."""
 
 
-def remedy_of(options: Options, losses: Sequence[float] = ()) -> str:
+def remedy_of(options: Options, losses: Sequence[float] = (), *, is_first: bool = False) -> str:
     """What likely was the cause, and what to do.
 
     Args:
         options: Of the run.
         losses: The last ones, where they are known.
+        is_first: It was the very first loss, from which no rate has had any part.
     """
     if options.amp == "fp16":
         return "Numbers likely became too large for fp16: use --amp bf16 or off."
+    if is_first:
+        files = [name for name in (options.weights, options.teacher) if name and name not in NO_FILES]
+        return f"Nothing was learned yet: {' or '.join(files) or 'the images or the weights'} may be damaged."
     if losses and max(losses) < 10 and options.weights not in ("none", "imagenet"):
         return f"The weights of {options.weights} may be damaged, or --lr is too high for them."
     return "The learning rate is likely too high: use a lower --lr and --head-lr, or see --find-lr."
@@ -105,5 +109,5 @@ class Tally:
         return NotFinite(
             f"The {what} must stay finite, got {got} in step {self.steps} of epoch {epoch + 1}, at a rate of "
             f"{self._rate:.2g}{before}.",
-            remedy_of(options, losses),
+            remedy_of(options, losses, is_first=what == "loss" and self.steps == 1 and epoch == 0),
         )

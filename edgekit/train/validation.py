@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from torch.nn import functional as F
 
 from edgekit.train.evaluate import BATCH, by_class, confusion, predict
 from edgekit.train.run import Run
@@ -18,8 +19,8 @@ def is_finite(run: Run) -> bool:
     return not run.world.any(not finite.item())
 
 
-def validate(run: Run, is_stopped: Callable[[], bool] = bool) -> float | None:
-    """Top-1 in [0, 1] over all processes' shares; fills `run.classes`.
+def validate(run: Run, is_stopped: Callable[[], bool] = bool) -> tuple[float, float] | None:
+    """Top-1 in [0, 1], and the mean cross-entropy of the labels, over all processes' shares; fills `run.classes`.
 
     Args:
         run: The run.
@@ -45,4 +46,6 @@ def validate(run: Run, is_stopped: Callable[[], bool] = bool) -> float | None:
         raise NotFinite("The network's answers must stay finite, got others in validation.", remedy_of(run.options))
     found = run.world.total(confusion(logits, targets, len(run.train_set.labels)))
     run.classes = by_class(found, run.train_set.labels)
-    return int(found.diagonal().sum()) / int(found.sum())
+    loss = run.world.total(F.cross_entropy(logits, targets, reduction="sum").double()).item()
+    images = int(found.sum())
+    return int(found.diagonal().sum()) / images, loss / images

@@ -69,6 +69,10 @@ def imagenet_state() -> dict[str, Tensor]:
     return state
 
 
+# A narrow network from random weights learns little of few photos.
+WIDE_FIRST = "Train width 1.0 first, then this one with --weights big.pt --teacher big.pt (docs/training.md)"
+
+
 def check_available(architecture: Architecture) -> None:
     """Refuse `--weights imagenet` where there is no such file, before any work.
 
@@ -79,7 +83,7 @@ def check_available(architecture: Architecture) -> None:
         raise InputError(
             f"ImageNet weights exist for {' and '.join(WITH_WEIGHTS)} at width 1.0, got {architecture.name} at "
             f"{architecture.width}.",
-            "Use --weights none.",
+            f"{WIDE_FIRST}, or use --weights none.",
         )
 
 

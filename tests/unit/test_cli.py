@@ -94,7 +94,7 @@ def test_an_interrupt_that_a_library_turned_into_its_own_error_is_still_one(monk
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-@pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+@pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
 def test_an_interrupt_within_a_string_that_is_executed_ends_with_its_code(number, code, tmp_path):
     """As where a dataclass is being made; CPython would end such a `python -m` by SIGINT."""
     (tmp_path / "interrupted.py").write_text(

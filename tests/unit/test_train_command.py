@@ -33,7 +33,7 @@ def test_a_folder_of_photos_becomes_a_checkpoint(photos, tmp_path, capsys):
     assert checkpoint.labels == CLASSES
     assert checkpoint.input.mean == (0.5, 0.5, 0.5)
     assert (checkpoint.input.height, checkpoint.stem_stride, checkpoint.architecture.width) == (32, 1, 0.25)
-    assert names(out.parent) == ["model.pt", "model.run.json"]
+    assert names(out.parent) == ["model.pt", "model.run.json", "model.val.csv"]
     captured = capsys.readouterr()
     assert "validation top-1" in captured.out
     assert "96 images to train, 24 to validate" in captured.err
@@ -47,6 +47,8 @@ def test_a_run_is_on_record(photos, tmp_path, capsys):
     assert record["checkpoint"]["sha256"] == hashlib.sha256(out.read_bytes()).hexdigest()
     assert (record["options"]["seed"], record["options"]["epochs"], len(record["epochs"])) == (5, 3, 3)
     assert record["data"]["labels"] == list(CLASSES)
+    assert (record["batch"], record["precision"]) == (24, "float32")
+    assert record["mean_recall"] == record["epochs"][-1]["validation"]  # classes of 8 images each
     assert record["versions"]["torch"] == torch.__version__
     assert {"numpy", "opencv-python", "kornia", "webdataset"} <= record["versions"].keys()
     assert record["machine"]["processor"] not in ("", "x86_64")

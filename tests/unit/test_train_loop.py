@@ -104,8 +104,7 @@ def test_a_resumed_run_ends_with_the_bits_of_an_unbroken_one(images, unbroken, t
     assert checkpoints.load(out).resume is None
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("at", [2, 8])
+@pytest.mark.parametrize(("number", "at"), [(signal.SIGINT, 2), (signal.SIGTERM, 8), (signal.SIGHUP, 2)])
 def test_a_signal_waits_for_the_step_and_the_run_goes_on_from_it(images, unbroken, tmp_path, monkeypatch, number, at):
     """A real signal, in the first epoch and in the last step of the second: the same loss curve, the same bits."""
     out, steps, one_step = tmp_path / "model.pt", [], loop.one_step
@@ -116,15 +115,16 @@ def test_a_signal_waits_for_the_step_and_the_run_goes_on_from_it(images, unbroke
             signal.raise_signal(number)
         return one_step(run, *arguments)
 
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = {each: signal.signal(each, signal.default_int_handler) for each in (signal.SIGTERM, signal.SIGHUP)}
     try:
         with monkeypatch.context() as patch:
             patch.setattr(loop, "one_step", step)
             with pytest.raises(KeyboardInterrupt):
                 train(LONGER, images, out=out)
-        assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+        assert signal.getsignal(number) is signal.default_int_handler
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)
     partial = checkpoints.load(last_path(out)).resume["partial"]
     assert steps[0] == 4 and len(steps) == at
     assert partial["steps"] == (at - 1) % 4 + 1
@@ -316,3 +316,4 @@ def test_options_follow_the_weights_and_the_number_of_images():
     assert [epoch for epoch in range(aware.epochs) if aware.is_aware(epoch)] == list(range(58 - 12, 58))
     with pytest.raises(InputError, match="fewer than all 58 epochs"):
         for_folder(225, weights="imagenet", qat_epochs=58)
+    assert for_folder(225, weights="model.pt", epochs=2, qat_epochs=2).is_aware(0)

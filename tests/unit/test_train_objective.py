@@ -20,12 +20,12 @@ from edgekit.images import labelled_folder
 from edgekit.models import create
 from edgekit.train import checkpoint as checkpoints
 from edgekit.train import loop
-from edgekit.train.augment import NONE, Augmentation, augment
+from edgekit.train.augment import NONE, Augmentation
 from edgekit.train.data import PixelSet, for_evaluation, for_training
 from edgekit.train.evaluate import predict
 from edgekit.train.feed import PixelFeed, seed_of
 from edgekit.train.loop import train
-from edgekit.train.mixing import mix, policy_of, random_operations, soft_targets
+from edgekit.train.mixing import mix, soft_targets
 from edgekit.train.objective import load_teacher, loss_of, range_penalty
 from edgekit.train.optimizer import make_optimizer, set_rates
 from edgekit.train.run import move_average, start
@@ -129,61 +129,6 @@ def test_cutmix_counts_the_pixels(seed):
 def test_without_either_nothing_changes():
     images, targets = torch.rand(2, 3, 4, 4), torch.eye(2)
     assert mix(images, targets, NONE, torch.Generator()) == (images, targets)
-
-
-def test_random_operations_vary_and_repeat():
-    pixels = torch.randint(0, 256, (6, 40, 40, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    how = Augmentation(flip=False, zoom=0.0, randaugment=2)
-
-    def once(seed):
-        torch.manual_seed(seed)
-        return augment(pixels, (32, 32), how, torch.Generator().manual_seed(seed))
-
-    with torch.random.fork_rng(devices=[]):
-        first = once(1)
-        assert torch.equal(first, once(1))
-        assert not torch.equal(first, once(2))
-    assert first.shape == (6, 3, 32, 32) and first.min() >= 0 and first.max() <= 255
-    assert not torch.equal(first, augment(pixels, (32, 32), NONE, torch.Generator()))
-
-
-def changed_by(operation, magnitude, image):
-    """How far one of RandAugment's operations takes an image from what it was: mean absolute difference in [0, 1]."""
-    from kornia.augmentation.auto import RandAugment
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return (RandAugment(1, magnitude, [operation])(image).clamp(0, 1) - image).abs().mean().item()
-
-
-def test_a_larger_magnitude_changes_images_more():
-    """Of all operations that have one; what the smallest does is hardly seen."""
-    coarse = torch.rand(1, 3, 6, 6, generator=torch.Generator().manual_seed(1))
-    image = torch.nn.functional.interpolate(coarse, (48, 48), mode="bilinear")
-    for entries in zip(*map(policy_of, (1, 10, 29)), strict=True):
-        name = entries[0][0][0]
-        small, middle, large = map(changed_by, entries, (1, 10, 29), [image] * 3)
-        if name not in ("auto_contrast", "equalize"):
-            assert small <= middle <= large and small < 0.05 and large > 2 * small, name
-
-
-def test_random_operations_make_images_lighter_as_often_as_darker():
-    grey = torch.full((4, 3, 8, 8), 0.5)
-    means = [policy for policy in policy_of(15) if policy[0][0] == "brightness"]
-    assert len(means) == 2
-    from kornia.augmentation.auto import RandAugment
-
-    found = sorted(RandAugment(1, 15, [policy])(grey).mean().item() for policy in means)
-    # Kornia adds what its factor is more than 1.
-    assert found == pytest.approx([0.5 - 0.45, 0.5 + 0.45], abs=1e-5)
-
-
-def test_images_of_a_batch_are_varied_in_several_ways():
-    images = torch.full((16, 3, 8, 8), 127.5) + torch.linspace(-60, 60, 8)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(3)
-        varied = random_operations(images, 1, 15)
-    assert len({tuple(image.flatten().tolist()) for image in varied}) >= 3
 
 
 # Order

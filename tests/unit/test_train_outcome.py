@@ -45,7 +45,7 @@ def test_the_best_epoch_stays_if_it_is_not_the_last(images, tmp_path, monkeypatc
     def judged(run, *_):
         states.append({name: value.clone() for name, value in run.network.state_dict().items()})
         run.classes = {"blobs": ClassScore(1, 2, "stripes")}
-        return scores[len(states) - 1]
+        return scores[len(states) - 1], 1.0
 
     monkeypatch.setattr(loop, "validate", judged)
     result = train(LONGER, images, images, out=out)
@@ -232,7 +232,12 @@ def test_tensorboard_reads_what_each_epoch_gave(images, tmp_path):
     with Log(tmp_path) as log:
         result = train(LONGER, images, images, log=log)
     events = EventAccumulator(str(tmp_path)).Reload()
-    for name, of in (("loss/training", "loss"), ("top-1/training", "accuracy"), ("top-1/validation", "validation")):
+    for name, of in (
+        ("loss/training", "loss"),
+        ("top-1/training", "accuracy"),
+        ("top-1/validation", "validation"),
+        ("loss/validation", "validation_loss"),
+    ):
         written = [(event.step, event.value) for event in events.Scalars(name)]
         expected = [(number, getattr(epoch, of)) for number, epoch in enumerate(result.epochs, 1)]
         assert written == [(step, pytest.approx(value, rel=1e-6)) for step, value in expected]
@@ -246,8 +251,12 @@ def test_the_rate_finder_refuses_weights_that_are_no_numbers(images, tmp_path):
         for name, value in kept.state.items()
     }
     checkpoints.save(tmp_path / "nan.pt", replace(kept, state=state))
+    damaged = replace(LONGER, weights=str(tmp_path / "nan.pt"))
     with pytest.raises(InputError, match="The loss must be finite at the lowest rate"):
-        find_rate(replace(LONGER, weights=str(tmp_path / "nan.pt")), images, None, World())
+        find_rate(damaged, images, None, World())
+    # Nor does training blame a rate that nothing was learned by.
+    with pytest.raises(InputError, match=r"in step 1 of epoch 1.* Nothing was learned yet: .*nan\.pt may be damaged\."):
+        train(damaged, images)
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch):

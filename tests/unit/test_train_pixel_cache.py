@@ -130,8 +130,12 @@ def test_sets_of_one_run_do_not_push_each_other_out(images, cache, monkeypatch):
     assert len(list(cache.iterdir())) == 2
 
 
-def test_a_disk_without_room_is_told_before_anything_is_read(images, monkeypatch):
-    usage = type("Usage", (), {"free": 1000})
+@pytest.mark.parametrize(
+    # Total, used, free: some of a disk is left to others, at most a gibibyte.
+    "usage",
+    [(10**6, 0, 1000), (10**8, 0, 10**6), (10**12, 0, 2**30)],
+)
+def test_a_disk_without_room_is_told_before_anything_is_read(images, monkeypatch, usage):
     monkeypatch.setattr(pixel_cache.shutil, "disk_usage", lambda folder: usage)
     with pytest.raises(InputError, match="EDGEKIT_CACHE"):
         pixel_cache.prepare(images, SPEC, False)
