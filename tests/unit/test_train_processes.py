@@ -189,10 +189,12 @@ def shards(tmp_path_factory):
     return base
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("processes", "number"),
+    [(1, signal.SIGTERM), (2, signal.SIGTERM), (1, signal.SIGINT), (2, signal.SIGINT), (1, signal.SIGHUP)],
+)
 def test_a_signal_to_all_processes_does_not_take_the_workers_from_a_run(shards, tmp_path, processes, number):
-    """As systemd, Slurm and a terminal's Ctrl-C send it: workers that read shards get it too."""
+    """As systemd, Slurm, a terminal's Ctrl-C and its end send it: workers that read shards get it too."""
     out, last = tmp_path / "model.pt", tmp_path / "model.last.pt"
     process = start(shards, out, "--epochs", "60", processes=processes)
     wait_for(last, process)
