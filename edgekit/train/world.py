@@ -215,6 +215,7 @@ def explained(error: BaseException, have_met: bool) -> MissingError:
         )
     return MissingError(
         f"The processes of the run must reach each other, got: {first}.",
-        "All must have the same --device. Between machines set GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME to the network's interface, such as eth0; "
+        "All must have the same --device. "
+        "Between machines set GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME to the network's interface, such as eth0; "
         "in a container NCCL needs a larger /dev/shm. NCCL_DEBUG=WARN says more.",
     )
