@@ -21,7 +21,7 @@ help: ## Show what can be made
 
 setup: .venv/.done .venv-litert/.done .venv-tflite-runtime/.done ## Install everything into .venv and the two device environments
 
-demo: .venv/.done ## Train, convert, report and classify a clip on CIFAR-10 (DEMO=--quick: two minutes)
+demo: .venv/.done ## Train, convert, report and classify a clip on CIFAR-10 (DEMO=--quick: two to five minutes)
 	$(BIN)/edgekit demo $(DEMO)
 
 test: setup ## Run the tests

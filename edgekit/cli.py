@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import importlib
 import os
 import re
@@ -89,6 +90,17 @@ class LazyGroup(click.Group):
         command: click.Command = importlib.import_module(entry.module).command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click, with the command that was likely meant."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            if near := difflib.get_close_matches(args[0], COMMANDS, 1):
+                raise click.UsageError(f"{error.message} Did you mean {near[0]}?", ctx) from error
+            raise
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands from the table above."""
         with formatter.section("Commands"):
@@ -103,10 +115,10 @@ def cli(debug: bool) -> None:
 
     \b
     Start here:   edgekit demo
-    Your images, in photos/train/<class>/ and photos/val/<class>/:
+    Your images, in photos/train/<class>/, photos/val/<class>/ and photos/test/<class>/:
                   edgekit train photos/ --out model.pt
                   edgekit convert model.pt --calibration photos/train --out model.tflite
-                  edgekit report model.tflite --reference model.pt --data photos/val --out report.html
+                  edgekit report model.tflite --reference model.pt --data photos/test --out report.html
     On the Pi:    edgekit camera model.tflite --source 0
 
     Exit codes: 0 fine, 1 a gate failed, 2 wrong usage or input, 3 something is not installed or not plugged in,

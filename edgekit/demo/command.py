@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="Width 0.35 on 800 images: every step in about two minutes.")
+@click.option("--quick", is_flag=True, help="Width 0.35 on 800 images: every step in two to five minutes.")
 @click.option("--full", is_flag=True, help="Train on all 50,000 images.")
 @click.option("--images", default=6000, show_default=True, type=click.IntRange(100, 50_000), help="Training images.")
 @click.option("--clip-images", default=40, show_default=True, type=click.IntRange(1, 1000), help="Images in the clip.")
@@ -89,6 +89,6 @@ Look at   {out}/report.html  and  {out}/camera.mp4
 Next      edgekit doctor {out}/model.tflite
           edgekit bench {out}/model.tflite
           edgekit camera {out}/model.tflite --source 0
-Your own  edgekit train photos/ --weights imagenet --out model.pt
+Your own  edgekit train photos/ --out model.pt
           edgekit convert model.pt --calibration photos/train --out model.tflite
-          edgekit report model.tflite --reference model.pt --data photos/val --out report.html"""
+          edgekit report model.tflite --reference model.pt --data photos/test --out report.html"""

@@ -40,7 +40,12 @@ def model_argument(required: bool = True) -> Callable[[_F], _F]:
         chosen = value if value is not None else other
         if chosen is None and required:
             raise click.UsageError(f"Missing argument MODEL: a .tflite file, or one of {_NAMES}.")
-        return None if chosen is None else find(chosen)
+        if chosen is None:
+            return None
+        found = find(chosen)
+        if not found.suffix and not found.exists():
+            raise click.UsageError(f"MODEL must be a .tflite file or one of {_NAMES}, got {chosen}.")
+        return found
 
     argument = click.argument("model", required=False, callback=choose)
     option = click.option(

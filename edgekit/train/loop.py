@@ -221,7 +221,7 @@ def _all_epochs(run: Run, out: Path | None, data: resuming.Data, log: Log) -> No
         last = last_path(out) if out else None
         if last and last.exists():
             console.print(
-                f"{_place(run).capitalize()} is saved in {last}. Same command with --resume goes on.",
+                f"Saved in {last} after {_place(run)}. The same command with --resume goes on.",
                 soft_wrap=True,
             )
         raise

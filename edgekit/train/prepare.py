@@ -25,6 +25,7 @@ CIFAR10 = "cifar10"
 NAMED, OTHERS = 10, 5
 # Options that say nothing without a teacher.
 TAUGHT = ("distill", "temperature")
+START = {"none": "random weights", "imagenet": "ImageNet's weights"}
 # Said of a run in its first line, or by others.
 SAID = frozenset({"arch", "width", "size", "weights", "epochs", "seed", "teacher_sha256", "weights_sha256"})
 
@@ -107,9 +108,10 @@ def is_cifar10(data_dir: Path) -> bool:
 
 
 def _announce(options: Options, recipe: str, train_set: Images, val_set: Images, world: World) -> None:
+    begun = START.get(options.weights, options.weights)
     console.print(
         f"{len(train_set.names)} images to train, {len(val_set.names)} to validate, {len(train_set.labels)} classes; "
-        f"{options.arch} {options.width:g} at {options.size}×{options.size} from {options.weights}, "
+        f"{options.arch} {options.width} at {options.size}×{options.size} from {begun}, "
         f"{options.epochs} epoch{'s'[: options.epochs - 1]} on {world.size} × {world.device.type}",
         markup=False,
         soft_wrap=True,

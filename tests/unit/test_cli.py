@@ -72,6 +72,13 @@ def test_unknown_commands_and_options_are_usage_errors(capsys):
     assert run(["fly"]) == 2
     assert run(["convert", "--no-such-option"]) == 2
     assert "No such" in capsys.readouterr().err
+    assert run(["trian", "photos/"]) == 2
+    assert "Did you mean train?" in capsys.readouterr().err
+    assert run(["bench", "cifar"]) == 2
+    assert (
+        "MODEL must be a .tflite file or one of cifar10, cifar10-small, cifar10-v1, got cifar."
+        in capsys.readouterr().err
+    )
 
 
 def test_a_reader_that_leaves_is_no_crash():
@@ -152,7 +159,7 @@ def test_a_terminated_conversion_leaves_no_temporary_files(checkpoint_file, phot
 def test_the_examples_never_score_the_images_that_were_trained_on():
     done = python("from edgekit.cli import run; run(['--help'])")
     assert "edgekit convert model.pt --calibration photos/train --out" in done.stdout
-    assert "--reference model.pt --data photos/val --out report.html" in done.stdout
+    assert "--reference model.pt --data photos/test --out report.html" in done.stdout
 
 
 # Of other programs: pip, npm, tar, journalctl, git, torchrun, mount, rpicam-vid, python -m venv; and of CSS.

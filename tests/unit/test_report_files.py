@@ -147,6 +147,8 @@ def test_val_is_taken_before_test_before_the_folder_itself(tmp_path):
     for part, count in (("train", 9), ("test", 6), ("val", 3)):
         samples.write_folder(tmp_path / part, samples.colour_images(count, seed=1))
     assert len(labels.held_out_folder(tmp_path).paths) == 3
+    # The report's are others: val has chosen the epoch and the recipe.
+    assert labels.held_out(tmp_path, ("test", "val")) == tmp_path / "test"
     shutil.rmtree(tmp_path / "val")
     assert len(labels.held_out_folder(tmp_path).paths) == 6
     assert len(labels.held_out_folder(tmp_path / "train").paths) == 9

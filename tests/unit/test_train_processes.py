@@ -203,7 +203,7 @@ def test_a_signal_to_all_processes_does_not_take_the_workers_from_a_run(shards, 
     _, err = process.communicate(timeout=120)
     assert process.returncode != 0
     assert processes > 1 or process.returncode in (128 + number, -number)
-    assert "--resume goes on" in err
+    assert "The same command with --resume goes on" in err
     assert "DataLoader" not in err and "defect" not in err
     kept = checkpoints.load(last).resume
     done = len(kept["epochs"])

@@ -55,7 +55,13 @@ def keygen_command(key: Path, passphrase: bool) -> None:
 @click.option("--wheel", type=A_FILE, help="Of edgekit; what it needs is fetched by pip.  [default: built from here]")
 @click.option("--wheels", type=A_FOLDER, help="A folder of all wheels, instead.")
 @click.option("--machine", default="aarch64", show_default=True, help="As uname -m tells on the device.")
-@click.option("--python", default="3.11", show_default=True, help="On the device: Bookworm has 3.11, Trixie 3.13.")
+@click.option(
+    "--python",
+    type=click.Choice(("3.11", "3.12", "3.13")),
+    default="3.11",
+    show_default=True,
+    help="On the device: Bookworm has 3.11, Trixie 3.13.",
+)
 @click.option("--root", default=unit.ROOT, show_default=True, help="The folder of releases on the device.")
 @click.option("--restart", metavar="COMMAND", help="Starts what runs the model, instead of the systemd unit.")
 @click.option("--healthy", default="", metavar="COMMAND", help="With --restart: succeeds while it does well.")

@@ -30,18 +30,20 @@ class _Noted(click.Command):
     cls=_Noted,
     epilog="""\b
 Examples:
-  edgekit report model.tflite --reference model.pt --data photos/val --out report.html
-  edgekit report model.tflite --reference model.pt --data photos/val --out report.html --max-drop 0.5
+  edgekit report model.tflite --reference model.pt --data photos/test --out report.html
+  edgekit report model.tflite --reference model.pt --data photos/test --out report.html --max-drop 0.5
   edgekit report model.tflite --reference model.onnx --data imagenet/val --classes wnids.csv --out report.html
   edgekit report model.tflite --reference model.pt --data cifar10 --also small.tflite --out report.html
-  edgekit report model.tflite --reference model.pt --data photos/val --out new.html --baseline old.json
+  edgekit report model.tflite --reference model.pt --data photos/test --out new.html --baseline old.json
 """,
 )
 @model_argument()
 @click.option(
     "--reference", required=True, help="Float: CHECKPOINT.pt, mobilenet_v2:imagenet, FILE.onnx or FILE.tflite."
 )
-@click.option("--data", required=True, help="DIR/<class>/*.jpg (val/ in it is taken), a CSV file,label, or cifar10.")
+@click.option(
+    "--data", required=True, help="DIR/<class>/*.jpg (test/, else val/ in it is taken), a CSV file,label, or cifar10."
+)
 @click.option("--out", required=True, type=_FILE, help="The HTML file to write.")
 @click.option("--json", "json_path", type=_FILE, help="The JSON file. [default: beside --out]")
 @click.option("--markdown", "markdown_path", type=_FILE, help="The summary for a pull request. [default: beside --out]")

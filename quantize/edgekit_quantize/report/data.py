@@ -24,7 +24,7 @@ def open_images(data: str, labels: Sequence[str], classes: Path | None = None) -
     """Labelled images with the model's classes.
 
     Args:
-        data: A folder DIR/<class>/* (DIR/val, else DIR/test in it is taken); a CSV with the columns file (relative
+        data: A folder DIR/<class>/* (DIR/test, else DIR/val in it is taken); a CSV with the columns file (relative
             to it) and label; or "cifar10", its test set.
         labels: Of the model, in output order.
         classes: A CSV with the columns wnid (what the data calls a class), label (what the model calls it) and, where
@@ -48,7 +48,10 @@ def open_images(data: str, labels: Sequence[str], classes: Path | None = None) -
     elif path.suffix.lower() == ".csv":
         images = _listed(path, labels, classes)
     else:
-        folder = held_out(path)
+        # Val has chosen the epoch and the recipe.
+        folder = held_out(path, ("test", "val"))
+        if folder != path:
+            console.print(f"Judging by {folder}.", soft_wrap=True)
         found = labelled_folder(folder, keep_empty=True)
         places = _places(found.labels, labels, classes, str(folder))
         if not found.paths:

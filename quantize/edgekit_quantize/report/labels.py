@@ -22,12 +22,12 @@ def held_out_folder(folder: str | Path) -> FileSet:
     Raises:
         InputError: As `labelled_folder`.
     """
-    return labelled_folder(held_out(Path(folder)))
+    return labelled_folder(held_out(Path(folder), ("val", "test")))
 
 
-def held_out(folder: Path) -> Path:
-    """`folder/val`, else `folder/test`, else `folder` itself."""
-    return next((folder / name for name in ("val", "test") if (folder / name).is_dir()), folder)
+def held_out(folder: Path, names: Sequence[str]) -> Path:
+    """The first of `names` that is a folder in `folder`, else `folder` itself."""
+    return next((folder / name for name in names if (folder / name).is_dir()), folder)
 
 
 def check_same_task(labels: tuple[str, ...], spec: InputSpec, card: Card) -> None:
