@@ -248,7 +248,9 @@ def _summary(result: Result, out: Path) -> None:
     if result.best is not None and result.best + 1 < len(result.epochs):
         best = result.epochs[result.best].validation or 0.0
         console.print(
-            f"Epoch {result.best + 1} was better ({100 * best:.2f} %): it is in {best_path(out)}.", soft_wrap=True
+            f"Epoch {result.best + 1} was better ({100 * best:.2f} %): it is in {best_path(out)}, which convert takes "
+            "as well.",
+            soft_wrap=True,
         )
     scores = result.classes.values()
     if is_like_chance([score.correct for score in scores], [score.images for score in scores]):

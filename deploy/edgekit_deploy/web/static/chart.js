@@ -28,9 +28,11 @@ class Chart {
     pen.setTransform(ratio, 0, 0, ratio, 0, 0);
     pen.clearRect(0, 0, width, height);
     const top = niceCeiling(Math.max(1, ...this.points.map((point) => Math.max(point.age, point.invoke))));
-    const left = 44, right = width - 4, upper = 8, lower = height - 8;
-    const y = (value) => lower - (lower - upper) * Math.min(1, value / top);
     pen.font = "11px system-ui, sans-serif";
+    const label = (part) => (part ? `${short(top * part)} ms` : "0");
+    const left = 10 + Math.ceil(Math.max(...[0, 0.5, 1].map((part) => pen.measureText(label(part)).width)));
+    const right = width - 4, upper = 8, lower = height - 8;
+    const y = (value) => lower - (lower - upper) * Math.min(1, value / top);
     pen.textAlign = "right";
     pen.textBaseline = "middle";
     pen.lineWidth = 1;
@@ -41,7 +43,7 @@ class Chart {
       pen.lineTo(right, y(top * part));
       pen.stroke();
       pen.fillStyle = colour("--soft");
-      pen.fillText(part ? `${short(top * part)} ms` : "0", left - 6, y(top * part));
+      pen.fillText(label(part), left - 6, y(top * part));
     }
     const now = performance.now() / 1000;
     const x = (time) => right - (right - left) * (now - time) / this.seconds;
