@@ -10,6 +10,7 @@ import re
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -130,11 +131,18 @@ def cli(debug: bool) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
-    code = run(arguments)
+    is_one_of_many = os.environ.get("WORLD_SIZE", "1") not in ("", "1")
+    try:
+        code = run(arguments)
+    except Exception:  # --debug
+        if not is_one_of_many:
+            raise
+        traceback.print_exc()
+        code = 4
     # Where a KeyboardInterrupt struck in a string given to exec(), as dataclasses do, CPython ends by SIGINT whatever
     # the code (a flag in its run_eval_code_obj); a string that ends well clears that.
     exec("")  # noqa: S102
-    if code and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if code and is_one_of_many:
         # One of several GPUs' processes: the interpreter's end would wait for those that wait for it.
         sys.stdout.flush()
         sys.stderr.flush()
@@ -162,7 +170,7 @@ def run(arguments: list[str] | None = None) -> int:
 def _noted_interrupts() -> Iterator[list[int]]:
     """Collect the signals of ENDINGS that come meanwhile; each raises KeyboardInterrupt, so that all is tidied up.
 
-    One that is ignored, as nohup has it, stays so.
+    A SIGHUP that is ignored, as nohup has it, stays so.
     """
     received: list[int] = []
 
@@ -178,7 +186,7 @@ def _noted_interrupts() -> Iterator[list[int]]:
     terminals = [number for number in terminal.STREAMS if os.isatty(number)]
     # getsignal is None for a handler that was not set from Python; the default stands in for it.
     found = {number: signal.getsignal(number) or signal.SIG_DFL for number in ENDINGS}
-    before = {number: handler for number, handler in found.items() if handler != signal.SIG_IGN}
+    before = {each: handler for each, handler in found.items() if (each, handler) != (signal.SIGHUP, signal.SIG_IGN)}
     for number in before:
         signal.signal(number, interrupt)
     try:

@@ -8,13 +8,12 @@ import os
 STREAMS = (0, 1, 2)
 
 
-def forget(numbers: list[int] | None = None) -> None:
+def forget(numbers: list[int]) -> None:
     """Let what is still written to a terminal that is gone go nowhere: it would be an error each time.
 
     Args:
-        numbers: Streams that were terminals; by default those that still look like one.
+        numbers: Streams that were terminals; now they may not look like it any more.
     """
-    numbers = [number for number in STREAMS if os.isatty(number)] if numbers is None else numbers
     nowhere = os.open(os.devnull, os.O_RDWR)
     for number in numbers:
         os.dup2(nowhere, number)

@@ -52,7 +52,6 @@ class StopSignals:
     def _receive(self, number: int, _frame: FrameType | None) -> None:
         self.received = signal.Signals(number).name
         if number == signal.SIGHUP:
-            # They may not look like terminals any more.
             terminal.forget(self._terminals)
         for each, handler in self._before.items():
             signal.signal(each, handler)

@@ -43,7 +43,7 @@ class Plan:
 
     Attributes:
         folder: Where the results go.
-        quick: The two-minute version.
+        quick: Every step in a few minutes.
         full: Train on all 50,000 images.
         images: Size of the training subset otherwise.
         clip_images: Images in the camera clip.

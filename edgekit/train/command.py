@@ -64,7 +64,7 @@ def _number(name: str, text: str, kind: type = float) -> Callable[[_F], _F]:
 @_number("--cutout", "Side of a grey square over half of the images, as a share of theirs.")
 @_number("--mixup", "Alpha of mixup, 0 for none.")
 @_number("--cutmix", "Alpha of cutmix, 0 for none.")
-@_number("--randaugment", "Random operations on every few images (kornia), 0 for none.", int)
+@_number("--randaugment", "Random operations, drawn anew for every four images (kornia), 0 for none.", int)
 @_number("--magnitude", "Their strength, 1 to 29.  [default: 10]", int)
 @_number("--ema", "Decay of averaged weights, which are kept then, such as 0.999; 0 for none.")
 @_number(
@@ -190,13 +190,17 @@ def _train(
     from edgekit.progress import console
     from edgekit.train.log import Log
     from edgekit.train.loop import train
-    from edgekit.train.record import write_record, write_validation_list
+    from edgekit.train.record import validation_list_path, write_record, write_validation_list
 
     def keep(found: Result) -> None:
         write_record(out, options, found, world)
         if is_split and isinstance(val_set, FileSet):
             listed = write_validation_list(out, val_set)
-            console.print(f"Kept for validation: listed in {listed}, for edgekit report --data.", soft_wrap=True)
+            said = f"Kept for validation: listed in {listed}, for edgekit report --data."
+            console.print(said, markup=False, soft_wrap=True)
+        else:
+            # Of another run to this name.
+            validation_list_path(out).unlink(missing_ok=True)
 
     with Log(tensorboard if world.is_first else None) as log:
         result = train(

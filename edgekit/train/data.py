@@ -174,10 +174,8 @@ def open_folder(folder: Path, val_fraction: float) -> tuple[FileSet, FileSet]:
         InputError: No folder, fewer than two classes, class sets that differ, or a class too small to be split.
     """
     train_folder, val_folder = folder / "train", folder / "val"
-    if train_folder.is_dir() and not val_folder.exists() and _folders_in(folder) == ["train"]:
-        raise InputError(
-            f"{folder} must have val/ beside train/, got train/ alone.", f"Give {train_folder} to split it."
-        )
+    if train_folder.is_dir() and set(_folders_in(folder)) <= {"train", "test"}:
+        raise InputError(f"{folder} must have val/ beside train/, got none.", f"Give {train_folder} to split it.")
     if not has_validation(folder):
         return stratified_split(labelled_folder(folder), val_fraction)
     train_set, val_set = labelled_folder(train_folder), labelled_folder(val_folder)
@@ -196,9 +194,10 @@ def _folders_in(folder: Path) -> list[str]:
 def stratified_split(images: FileSet, val_fraction: float) -> tuple[FileSet, FileSet]:
     """Split every class by the same share of its different images, at least one on either side.
 
-    An image's hash decides, so that it stays on its side, whatever joins it later: a network that goes on from an
-    earlier one is not judged by what that has learned. Only as many as the share grows by change sides. Copies go where
-    the first of them goes, whatever their class.
+    Those with the lowest hashes validate. So nearly all stay on their side when images join or leave, and a network
+    that goes on from an earlier one is hardly judged by what that has learned: only where the border between the two
+    moves, by as many as validation gains or loses, do images change sides. Copies go where the first of them goes,
+    whatever their class.
 
     Raises:
         InputError: The share is not in (0, 1), or a class has a single image of its own.

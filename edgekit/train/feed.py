@@ -68,10 +68,11 @@ def check_same_options(world: World, options: Options) -> None:
     # Files are the same by their hashes, wherever each machine has them.
     plain = options.flat() | {name: "" for name in ("weights", "teacher") if options.flat()[f"{name}_sha256"]}
     found = [json.loads(line) for line in world.gather([json.dumps(plain)])]
+    given = {name: sorted({str(each[name]) for each in found}) for name in plain}
     differ = [
-        f"--{name.replace('_', '-')} {' and '.join(sorted({str(each[name]) for each in found}))}"
-        for name in plain
-        if len({str(each[name]) for each in found}) > 1
+        f"--{name.removesuffix('_sha256').replace('_', '-')} {' and '.join(values)}"
+        for name, values in given.items()
+        if len(values) > 1
     ]
     if differ:
         raise InputError(

@@ -203,7 +203,7 @@ def fetch(artefact: Artefact) -> Path:
         try:
             # Inside the cache, so that the last step is a rename; removed on any exception, Ctrl-C included.
             with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder) as scratch:
-                before = ", since the one before did not deliver" if failures else ""
+                before = ", since what was tried before did not deliver" if failures else ""
                 console.print(f"Fetching {artefact.title} from {source.title}{before}", soft_wrap=True)
                 return _install(artefact, source, source.download(Path(scratch)), folder)
         except SourceError as error:

@@ -73,8 +73,9 @@ def find_rate(options: Options, train_set: ImageSet | ShardSet, out: Path | None
                 style="yellow",
                 soft_wrap=True,
             )
-        ratio = options.head_lr / options.lr
-        console.print(f"Try --lr {best:.2g} --head-lr {best * ratio:.2g}.", soft_wrap=True)
+        else:
+            ratio = options.head_lr / options.lr
+            console.print(f"Try --lr {best:.2g} --head-lr {best * ratio:.2g}.", soft_wrap=True)
         if out is not None:
             path = out.with_name(f"{out.stem}.lr.csv")
             write_whole(path, "lr,loss\n" + "".join(f"{a:.6g},{b:.6g}\n" for a, b in zip(rates, losses, strict=True)))

@@ -84,6 +84,8 @@ def train(
     before = _before(options, out, resume)
     if options.weights == "imagenet":
         check_available(options.architecture)
+    # Options follow from the number of images, where they are not given.
+    check_same_everywhere(world, ["none" if held is None else _held(held) for held in (train_set, val_set)])
     check_same_options(world, options)
     with world.one_after_another():
         pixels = as_feed(train_set, options)
@@ -136,6 +138,10 @@ def train(
     return result
 
 
+def _held(images: ImageSet | ShardSet) -> str:
+    return f"{len(images.names):,} images of {len(images.labels)} classes"
+
+
 def as_feed(images: ImageSet | ShardSet, options: Options) -> Feed:
     """Where a set's batches come from."""
     if isinstance(images, ShardSet):
@@ -179,7 +185,8 @@ def _go_on(run: Run, before: resuming.Progress) -> None:
         run.average.load_state_dict(before.average)
     run.epochs.extend(before.epochs)
     run.partial = before.partial
-    console.print(f"Going on after {_place(run)}")
+    run.saved = _place(run)
+    console.print(f"Going on after {run.saved}")
 
 
 def _place(run: Run) -> str:
@@ -209,19 +216,20 @@ def _all_epochs(run: Run, out: Path | None, data: resuming.Data, log: Log) -> No
                     bar.console.print(f"Epoch {len(run.epochs)}/{total}: {epoch}")
                 if out and world.is_first:
                     _save(run, out, data)
+                run.saved = _place(run)
                 if world.any(stop.is_wanted()):
                     stop.obey()
     except (NotFinite, OutOfMemory) as error:
         last = last_path(out) if out else None
         if not (last and last.exists()):
             raise
-        another = f"{last.name} holds what was there after {_place(run)}: --weights {last} and another --out"
+        another = f"{last.name} holds what was there after {run.saved}: --weights {last} and another --out"
         raise InputError(error.message, f"{error.remedy} {another} begin from it.") from error
     except KeyboardInterrupt:
         last = last_path(out) if out else None
         if last and last.exists():
             console.print(
-                f"Saved in {last} after {_place(run)}. The same command with --resume goes on.",
+                f"Saved in {last} after {run.saved}. The same command with --resume goes on.",
                 soft_wrap=True,
             )
         raise

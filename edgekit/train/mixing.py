@@ -20,17 +20,21 @@ MOST_MAGNITUDE = 30.0
 _Policy = list[list[tuple[str, float, float]]]
 
 
-def policy_of(magnitude: int) -> _Policy:
+def policy_of(magnitude: int, direction: int) -> _Policy:
     """RandAugment's operations (arXiv:1909.13719, section 3, but for the identity) for kornia, as (name, from, to).
 
-    Kornia goes from `from` to `to` as the magnitude grows. Its own list goes from dark to light, from grey to
-    colourful and from inverted to unchanged on the way, so that a small magnitude is a strong change; these begin with
-    the image as it is, and go either way. Of rotations, shears and shifts it draws the direction itself.
+    In kornia's own list the magnitude leads from dark to light, from grey to colourful and from inverted to unchanged,
+    so that a small one is a strong change. Here these begin with the image as it is: `from` and `to` are both the
+    strength itself. Of rotations, shears and shifts kornia draws the direction.
+
+    Args:
+        magnitude: 1 to 29.
+        direction: 1 for more colour, contrast, light and sharpness, -1 for less.
     """
     share = magnitude / MOST_MAGNITUDE
-    factors = (1.0 - 0.9 * share, 1.0 + 0.9 * share)
+    factor = 1.0 + direction * 0.9 * share
     names = ("color", "contrast", "brightness", "sharpness")
-    either: _Policy = [[(name, factor, factor)] for name in names for factor in factors]
+    photometric: _Policy = [[(name, factor, factor)] for name in names]
     return [
         [("auto_contrast", 0, 1)],
         [("equalize", 0, 1)],
@@ -42,15 +46,15 @@ def policy_of(magnitude: int) -> _Policy:
         [("shear_y", -0.093, 0.093)],
         [("translate_x", -0.1, 0.1)],
         [("translate_y", -0.1, 0.1)],
-        *either,
+        *photometric,
     ]
 
 
 @functools.cache
-def _kornia(count: int, magnitude: int) -> nn.Module:
+def _kornia(count: int, magnitude: int, direction: int) -> nn.Module:
     from kornia.augmentation.auto import RandAugment
 
-    operations: nn.Module = RandAugment(count, magnitude, policy_of(magnitude))
+    operations: nn.Module = RandAugment(count, magnitude, policy_of(magnitude, direction))
     return operations
 
 
@@ -65,8 +69,10 @@ def random_operations(images: Tensor, count: int, magnitude: int) -> Tensor:
     Returns:
         As `images`.
     """
-    operations = _kornia(count, magnitude)
-    parts = [operations(part) for part in torch.split((images / 255.0).clamp(0.0, 1.0), ALIKE)]
+    parts = []
+    for part in torch.split((images / 255.0).clamp(0.0, 1.0), ALIKE):
+        direction = 2 * int(torch.randint(2, (1,))) - 1
+        parts.append(_kornia(count, magnitude, direction)(part))
     return torch.cat(parts).clamp(0.0, 1.0) * 255.0
 
 

@@ -50,8 +50,8 @@ _VARIATIONS: dict[str, _Range] = {
     "stretch": _NOT_NEGATIVE,
     "shift": _SHARE,
     "cutout": (lambda value: 0 <= value <= 1, "in [0, 1]"),
-    # What kornia takes.
-    "randaugment": (lambda value: 0 <= value <= 15, "in [0, 15]"),
+    # As many as there are.
+    "randaugment": (lambda value: 0 <= value <= 13, "in [0, 13]"),
     "magnitude": (lambda value: 1 <= value <= 29, "in [1, 29]"),
     "mixup": _NOT_NEGATIVE,
     "cutmix": _NOT_NEGATIVE,

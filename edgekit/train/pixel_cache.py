@@ -183,14 +183,17 @@ def _check_room(folder: Path, needed: int) -> None:
             f"The cache {folder} must be writable, got: {error.strerror}.", "Set EDGEKIT_CACHE."
         ) from error
     # Nobody's system disk is filled to the last byte.
-    if free - min(SPARED_BYTES, SPARED_SHARE * total) < needed:
+    room = max(0.0, free - min(SPARED_BYTES, SPARED_SHARE * total))
+    if room < needed:
         raise InputError(
             f"The prepared images must fit into {folder}, got {needed / 2**30:.1f} GiB of images and "
-            f"{free / 2**30:.1f} GiB of room.",
+            f"{room / 2**30:.1f} GiB of room.",
             ELSEWHERE,
         )
     if needed > TOLD_BYTES:
-        console.print(f"Prepared images take {needed / 2**30:.1f} GiB in {folder}. {ELSEWHERE}", soft_wrap=True)
+        console.print(
+            f"Prepared images take {needed / 2**30:.1f} GiB in {folder}. {ELSEWHERE}", markup=False, soft_wrap=True
+        )
 
 
 def _reserve(path: Path, folder: Path) -> None:

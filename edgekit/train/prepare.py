@@ -12,6 +12,7 @@ from edgekit.listing import other_suffixes
 from edgekit.progress import console
 from edgekit.train import checkpoint, cifar10
 from edgekit.train.data import open_folder
+from edgekit.train.feed import even_batch
 from edgekit.train.options import NO_FILES, Options
 from edgekit.train.recipes import RECIPES, for_folder, recipe_for
 from edgekit.train.run import check
@@ -46,17 +47,10 @@ def prepare(
         InputError: Options, folders or files that cannot be used.
         MissingError: What they need is not installed.
     """
-    given = dict(given)
+    given, is_narrow = dict(given), False
     if "weights" not in given and recipe in (None, "transfer", "distill"):
-        has_weights = is_available(given["arch"], given["width"])
-        given["weights"] = "imagenet" if has_weights else "none"
-        if not has_weights and given["width"] < 1:
-            console.print(
-                f"Random weights: ImageNet's are for width 1.0. A narrow network learns more from a wide one. "
-                f"{WIDE_FIRST}.",
-                style="yellow",
-                soft_wrap=True,
-            )
+        given["weights"] = "imagenet" if is_available(given["arch"], given["width"]) else "none"
+        is_narrow = given["width"] < 1
     for name in ("teacher", "weights"):
         value = given.get(name)
         _check_is_file(name, value)
@@ -69,11 +63,26 @@ def prepare(
         raise InputError(f"{words[0]} must have a teacher to learn from, got none.", "Give --teacher big.pt.")
     # Once before the folder is read, for its errors; once more with the number of images.
     first = for_folder(1, recipe, **given)
+    if is_narrow:
+        begin = f"Add --weights {first.teacher}" if first.teacher else WIDE_FIRST
+        console.print(
+            f"Random weights: ImageNet's are for width 1.0. A narrow network learns more from a wide one. {begin}.",
+            style="yellow",
+            markup=False,
+            soft_wrap=True,
+        )
     if first.weights == "imagenet":
         check_available(first.architecture)
-    elif first.freeze and "freeze" not in given and not _fills(first):
-        console.print("No block is frozen: the weights do not fill this network.")
-        given["freeze"] = 0
+    elif first.weights not in NO_FILES and not _fills(first):
+        if first.freeze and "freeze" not in given:
+            console.print("No block is frozen: the weights do not fill this network.")
+            given["freeze"] = 0
+        if first.qat_epochs and first.qat_epochs >= given.get("epochs", first.qat_epochs + 1):
+            raise InputError(
+                f"--qat-epochs must be fewer than all {first.epochs} epochs where --weights do not fill the network, "
+                f"got {first.qat_epochs}.",
+                "Its statistics must be learned first.",
+            )
     if recipe == "transfer" and first.weights == "none":
         console.print("Transfer from random weights: the rates of --recipe scratch suit these better.", style="yellow")
     train_set: Images
@@ -117,9 +126,12 @@ def _announce(options: Options, recipe: str, train_set: Images, val_set: Images,
         soft_wrap=True,
     )
     console.print(f"Recipe: {', '.join([recipe, *changes(options, RECIPES[recipe])])}", markup=False, soft_wrap=True)
+    is_folder = not isinstance(train_set, ShardSet)
+    batch = even_batch(len(train_set.names), options.batch, world.size) if is_folder else options.batch
+    frozen = f"{options.freeze} block{'s' * (options.freeze != 1)} frozen"
     console.print(
-        f"Steps of {options.batch} images by {options.optimizer}, rates {options.lr:.3g} and {options.head_lr:.3g} "
-        f"(classifier), {options.freeze} blocks frozen, {precision_name(options, world.device)}",
+        f"Steps of {batch} images by {options.optimizer}, rates {options.lr:.3g} and {options.head_lr:.3g} (classifier), "
+        f"{frozen}, {precision_name(options, world.device)}",
         markup=False,
         soft_wrap=True,
     )

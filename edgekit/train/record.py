@@ -91,6 +91,8 @@ def validation_list_path(out: str | Path) -> Path:
 def write_validation_list(out: Path, images: FileSet) -> Path:
     """The images that a split of edgekit's has kept for validation, as `edgekit report --data` takes them.
 
+    But for those whose names are no UTF-8, which no list can hold.
+
     Args:
         out: The finished checkpoint.
         images: The validation set.
@@ -105,11 +107,21 @@ def write_validation_list(out: Path, images: FileSet) -> Path:
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow(("file", "label"))
     lines.writerows(
-        (path.absolute(), images.labels[target]) for path, target in zip(images.paths, images.targets, strict=True)
+        (path.absolute(), images.labels[target])
+        for path, target in zip(images.paths, images.targets, strict=True)
+        if _is_text(str(path.absolute()))
     )
     path = validation_list_path(out)
-    write_whole(path, text.getvalue().encode("utf-8", "surrogateescape"))
+    write_whole(path, text.getvalue())
     return path
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _machine(world: World) -> dict[str, Any]:

@@ -22,7 +22,7 @@ class Result:
         validation_fingerprint: Of all images that were validated on; "" if there were none, or nothing was written.
         classes: Of the validation images at the end, by name; empty without any.
         batch: Images per step, over all processes; fewer than asked for if the set is small.
-        precision: "float32", "bf16" or "fp16": of all epochs but int8's.
+        precision: "float32", "tf32", "bf16" or "fp16": of all epochs but int8's, which are float32's.
     """
 
     checkpoint: Checkpoint

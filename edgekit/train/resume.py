@@ -156,7 +156,7 @@ def store(path: Path, kept: Checkpoint, progress: Progress) -> None:
         "scaler": progress.scaler,
         "epochs": to_plain(progress.epochs),
         "data": to_plain(progress.data),
-        "shares": list(progress.shares),
+        "batch_and_workers": list(progress.shares),
         "partial": vars(progress.partial) if progress.partial else None,
     }
     checkpoints.save(path, replace(kept, resume=resume))
@@ -213,7 +213,7 @@ def restore(path: Path, options: Options) -> Progress:
             optimizer=resume["optimizer"],
             scaler=resume["scaler"],
             epochs=[from_plain(Epoch, item, "epochs") for item in resume["epochs"]],
-            shares=from_plain(tuple[int, ...], resume["shares"], "shares"),
+            shares=from_plain(tuple[int, ...], resume["batch_and_workers"], "batch_and_workers"),
             partial=Partial(**resume["partial"]) if resume["partial"] else None,
         )
     except (KeyError, TypeError) as error:

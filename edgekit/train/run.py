@@ -50,6 +50,7 @@ class Run:
         classes: Of the last validation.
         most_data: Bytes that an epoch's steps may come to, see `memory`.
         shares: What decides which images come in which step, see `resume.Progress`.
+        saved: Where it stood when the file that `resume` needs was last written, in words.
     """
 
     options: Options
@@ -68,6 +69,7 @@ class Run:
     classes: dict[str, ClassScore] = field(default_factory=dict)
     most_data: int | None = None
     shares: tuple[int, ...] = ()
+    saved: str = ""
 
     @property
     def batch(self) -> int:

@@ -74,7 +74,9 @@ def one_step(run: Run, pixels: Tensor, targets: Tensor, epoch: int, step: int) -
     Raises:
         RuntimeError: It does not fit into memory, see `memory.enough_memory`.
     """
-    with limited_memory(run.most_data):
+    # Int8's rounding is finer than a GPU's float32 by default.
+    exact = full_float32() if run.options.is_aware(epoch) else contextlib.nullcontext()
+    with limited_memory(run.most_data), exact:
         return _step(run, pixels, targets, epoch, step)
 
 
@@ -128,15 +130,17 @@ def precision(options: Options, device: torch.device, epoch: int) -> contextlib.
 
     Int8's epochs are float32's: bf16's own rounding is coarser than int8's steps.
     """
-    if options.is_aware(epoch):
-        return full_float32()
     name = precision_name(options, device)
-    return torch.autocast(device.type, PRECISIONS[name]) if name in PRECISIONS else contextlib.nullcontext()
+    if options.is_aware(epoch) or name not in PRECISIONS:
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, PRECISIONS[name])
 
 
 def precision_name(options: Options, device: torch.device) -> str:
-    """What `options.amp` comes to on a device: "float32", or a name of PRECISIONS."""
-    if options.amp != "auto":
-        return "float32" if options.amp == "off" else options.amp
-    has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return "bf16" if has_bf16 else "float32"
+    """What `options.amp` comes to on a device: a name of PRECISIONS, "float32", or "tf32" (of GPUs' convolutions)."""
+    is_gpu = device.type == "cuda"
+    if options.amp in PRECISIONS:
+        return options.amp
+    if options.amp == "auto" and is_gpu and torch.cuda.is_bf16_supported(including_emulation=False):
+        return "bf16"
+    return "tf32" if is_gpu and torch.backends.cudnn.allow_tf32 else "float32"

@@ -16,7 +16,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class Stop:
     """Takes the first such signal and remembers it; a second one acts at once. Use as a context manager.
 
-    A signal that is ignored, as nohup has it, stays so.
+    A SIGHUP that is ignored, as nohup has it, stays so.
 
     Outside of the main thread, where Python delivers no signals, it does nothing.
     """
@@ -30,8 +30,9 @@ class Stop:
         """From now on signals wait."""
         if threading.current_thread() is threading.main_thread():
             # getsignal is None for a handler that was not set from Python; the default stands in for it.
-            found = {number: signal.getsignal(number) or signal.SIG_DFL for number in SIGNALS}
-            self._before = {number: handler for number, handler in found.items() if handler != signal.SIG_IGN}
+            self._before = {int(number): signal.getsignal(number) or signal.SIG_DFL for number in SIGNALS}
+            if self._before[signal.SIGHUP] == signal.SIG_IGN:
+                del self._before[signal.SIGHUP]
             self._terminals = [number for number in terminal.STREAMS if os.isatty(number)]
             for number in self._before:
                 signal.signal(number, self._note)

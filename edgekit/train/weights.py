@@ -83,7 +83,7 @@ def check_available(architecture: Architecture) -> None:
         raise InputError(
             f"ImageNet weights exist for {' and '.join(WITH_WEIGHTS)} at width 1.0, got {architecture.name} at "
             f"{architecture.width}.",
-            f"{WIDE_FIRST}, or use --weights none.",
+            f"{WIDE_FIRST}, or use --weights none." if architecture.width < 1 else "Use --weights none.",
         )
 
 

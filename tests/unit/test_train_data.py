@@ -171,7 +171,7 @@ def test_split_is_stratified_and_disjoint(photos):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_images_that_join_a_folder_or_leave_it_move_no_others(tmp_path, seed):
+def test_images_that_join_a_folder_or_leave_it_hardly_move_others(tmp_path, seed):
     """Else a network that begins with the last one's weights is judged by what that was trained on."""
     folder = write_folder(tmp_path / "photos", per_class=60, seed=seed)
     before = {side: set(images.paths) for side, images in zip("tv", data.open_folder(folder, 0.2), strict=True)}

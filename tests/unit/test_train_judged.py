@@ -83,10 +83,12 @@ def test_sets_of_the_users_are_not_listed(tmp_path):
     assert not (tmp_path / "m.val.csv").exists()
 
 
-def test_train_alone_asks_for_val(tmp_path, capsys):
-    write_folder(tmp_path / "train", 8, 1)
+@pytest.mark.parametrize("others", [[], ["test"]])
+def test_train_without_val_asks_for_it(tmp_path, capsys, others):
+    for name in ("train", *others):
+        write_folder(tmp_path / name, 8, 1)
     line = refused(capsys, tmp_path, "--out", tmp_path / "m.pt", *SMALL)
-    assert "must have val/ beside train/, got train/ alone. Give" in line
+    assert f"must have val/ beside train/, got none. Give {tmp_path / 'train'} to split it." in line
 
 
 def test_memory_that_is_not_enough_any_more_says_how_to_keep_what_was_learned(images, tmp_path, monkeypatch):

@@ -31,7 +31,7 @@ NOT_GIVEN = {"augmentation", "teacher_sha256", "weights_sha256"}
         (["--recipe", "distill"], "--recipe distill must have a teacher to learn from, got none. Give --teacher"),
         (["--temperature", "2"], "--temperature must have a teacher"),
         (["--distill", "0.5"], "--distill must have a teacher"),
-        (["--randaugment", "16"], "--randaugment must be in [0, 15]"),
+        (["--randaugment", "14"], "--randaugment must be in [0, 13]"),
         (["--randaugment", "1", "--magnitude", "30"], "--magnitude must be in [1, 29]"),
         (["--magnitude", "20"], "--magnitude must have --randaugment, got none."),
         (["--unfreeze", "2"], "--unfreeze must have blocks that are frozen, got none."),

@@ -96,6 +96,8 @@ except EdgekitError as error:
         (True, "[gloo/transport/tcp/pair.cc:547] Connection closed by peer [10.0.0.2]:1234", "must stay alive"),
         (True, "NCCL error: remote process exited or there was a network error", "must stay alive"),
         (True, "NCCL error in: ProcessGroupNCCL.cpp:77, unhandled system error\nncclSystemError", "must reach each"),
+        (True, "CUDA error: peer access is not supported between these two devices (NCCL)", "must reach each other"),
+        (False, "connect: Connection timed out (NCCL)", "must reach each other"),
         (
             False,
             "Gloo connectFullMesh failed: Connection refused, remote=[127.0.0.1]:4",

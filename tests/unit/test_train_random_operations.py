@@ -32,11 +32,14 @@ def changed_by(operation, magnitude, image):
         return (RandAugment(1, magnitude, [operation])(image).clamp(0, 1) - image).abs().mean().item()
 
 
-def test_a_larger_magnitude_changes_images_more():
+@pytest.mark.parametrize("direction", [-1, 1])
+def test_a_larger_magnitude_changes_images_more(direction):
     """Of all operations that have one; what the smallest does is hardly seen."""
     coarse = torch.rand(1, 3, 6, 6, generator=torch.Generator().manual_seed(1))
     image = F.interpolate(coarse, (48, 48), mode="bilinear")
-    for entries in zip(*map(policy_of, (1, 10, 29)), strict=True):
+    policies = [policy_of(magnitude, direction) for magnitude in (1, 10, 29)]
+    assert len(policies[0]) == 13
+    for entries in zip(*policies, strict=True):
         name = entries[0][0][0]
         small, middle, large = map(changed_by, entries, (1, 10, 29), [image] * 3)
         if name not in ("auto_contrast", "equalize"):
@@ -45,7 +48,7 @@ def test_a_larger_magnitude_changes_images_more():
 
 def test_random_operations_make_images_lighter_as_often_as_darker():
     grey = torch.full((4, 3, 8, 8), 0.5)
-    means = [policy for policy in policy_of(15) if policy[0][0] == "brightness"]
+    means = [one for sign in (-1, 1) for one in policy_of(15, sign) if one[0][0] == "brightness"]
     assert len(means) == 2
     found = sorted(RandAugment(1, 15, [policy])(grey).mean().item() for policy in means)
     # Kornia adds what its factor is more than 1.

@@ -51,7 +51,7 @@ def open_images(data: str, labels: Sequence[str], classes: Path | None = None) -
         # Val has chosen the epoch and the recipe.
         folder = held_out(path, ("test", "val"))
         if folder != path:
-            console.print(f"Judging by {folder}.", soft_wrap=True)
+            console.print(f"Judging by {folder}.", markup=False, soft_wrap=True)
         found = labelled_folder(folder, keep_empty=True)
         places = _places(found.labels, labels, classes, str(folder))
         if not found.paths:
