@@ -130,8 +130,8 @@ def _announce(options: Options, recipe: str, train_set: Images, val_set: Images,
     batch = even_batch(len(train_set.names), options.batch, world.size) if is_folder else options.batch
     frozen = f"{options.freeze} block{'s' * (options.freeze != 1)} frozen"
     console.print(
-        f"Steps of {batch} images by {options.optimizer}, rates {options.lr:.3g} and {options.head_lr:.3g} (classifier), "
-        f"{frozen}, {precision_name(options, world.device)}",
+        f"Steps of {batch} images by {options.optimizer}, rates {options.lr:.3g} and {options.head_lr:.3g} "
+        f"(classifier), {frozen}, {precision_name(options, world.device)}",
         markup=False,
         soft_wrap=True,
     )
