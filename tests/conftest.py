@@ -17,8 +17,10 @@ SIZE = 32
 
 # As `edgekit.cli` does it, before any test imports torch: spinning threads crawl on a machine that is shared.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-# A job in the background of a shell ignores Ctrl-C, and so would all that the tests start and interrupt.
+# A job in the background of a shell ignores Ctrl-C, one under nohup its terminal's end, and so would all that the tests
+# start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_configure():

@@ -105,7 +105,7 @@ def test_an_interrupt_that_a_library_turned_into_its_own_error_is_still_one(monk
 def test_an_interrupt_within_a_string_that_is_executed_ends_with_its_code(number, code, tmp_path):
     """As where a dataclass is being made; CPython would end such a `python -m` by SIGINT."""
     (tmp_path / "interrupted.py").write_text(
-        "import os, signal\nsignal.signal(signal.SIGHUP, signal.SIG_DFL)\nfrom edgekit import cli\n"
+        "import os, signal\nfrom edgekit import cli\n"
         f"strike = 'import time; os.kill(os.getpid(), signal.{number}); time.sleep(5)'\n"
         "cli.cli.main = lambda **_: exec(strike)\n"
         "cli.main([])\n"

@@ -32,9 +32,7 @@ def start(folder, out, *more, processes=2):
         command = [*torchrun, "-m", *command[2:]]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    # Whoever runs these tests under nohup has it ignored.
-    heard = lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)  # noqa: E731
-    return subprocess.Popen(command, **pipes, text=True, env=environment, start_new_session=True, preexec_fn=heard)
+    return subprocess.Popen(command, **pipes, text=True, env=environment, start_new_session=True)
 
 
 def finish(process, code=0):
