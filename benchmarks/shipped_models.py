@@ -69,7 +69,7 @@ def _taught(stem: str, options: Sequence[str], start: str) -> Training:
 
 
 def _model(stem: str, options: Sequence[str], start: str) -> Training:
-    """The last of a chain. Of the two of width 0.5 rates rose and fell once more, which gave more than one cycle did."""
+    """The last of a chain. Those of width 0.5 had one more cycle of rates, which gave more than one did."""
     return replace(_taught(f"cifar10_{stem}", options, start), is_shipped=True)
 
 

@@ -47,8 +47,8 @@ network follows from which says `benchmarks/shipped_models.py`, and `cifar` is t
 NOT_MEASURED = """
 Not measured, because no accelerator was at hand: V2 1.0 and V1 1.0 from random weights at 32 px over the 200 epochs of
 `--recipe native` (ten are above, which ran beside other work, and with images shifted by parts of pixels, which blurred
-them), anything on a GPU, ImageNet. Nor `--recipe scratch` on CIFAR-10, `distill` with its own rate and epochs, `--qat-epochs`,
-`--range-penalty`, `--randaugment`.
+them), anything on a GPU, ImageNet. Nor `--recipe scratch` on CIFAR-10, `distill` with its own rate and epochs, and what
+`--qat-epochs`, `--range-penalty` and `--randaugment` gain.
 """
 
 
