@@ -183,7 +183,7 @@ def _noted_interrupts() -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield received
         return
-    terminals = [number for number in terminal.STREAMS if os.isatty(number)]
+    terminals = terminal.streams()
     # getsignal is None for a handler that was not set from Python; the default stands in for it.
     found = {number: signal.getsignal(number) or signal.SIG_DFL for number in ENDINGS}
     before = {each: handler for each, handler in found.items() if (each, handler) != (signal.SIGHUP, signal.SIG_IGN)}

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 
-# stdin, stdout, stderr
-STREAMS = (0, 1, 2)
+
+def streams() -> list[int]:
+    """Those of stdin, stdout and stderr that are terminals."""
+    return [number for number in (0, 1, 2) if os.isatty(number)]
 
 
 def forget(numbers: list[int]) -> None:
     """Let what is still written to a terminal that is gone go nowhere: it would be an error each time.
 
     Args:
-        numbers: Streams that were terminals; now they may not look like it any more.
+        numbers: What `streams` gave before; now they may not look like terminals any more.
     """
     nowhere = os.open(os.devnull, os.O_RDWR)
     for number in numbers:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from types import FrameType
@@ -35,7 +34,7 @@ class StopSignals:
             # getsignal is None for a handler that was not set from Python; the default stands in for it.
             found = {number: signal.getsignal(number) or signal.SIG_DFL for number in NUMBERS}
             self._before = {number: handler for number, handler in found.items() if handler != signal.SIG_IGN}
-            self._terminals = [number for number in terminal.STREAMS if os.isatty(number)]
+            self._terminals = terminal.streams()
             for number in self._before:
                 signal.signal(number, self._receive)
         return self

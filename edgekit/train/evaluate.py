@@ -62,6 +62,7 @@ def full_float32() -> Iterator[None]:
         torch.backends.cudnn.allow_tf32 = before
 
 
+@full_float32()
 @torch.inference_mode()
 def predict(
     network: nn.Module,
@@ -89,8 +90,7 @@ def predict(
     answers: list[Tensor] = []
     for part in counted(torch.split(pixels, batch), "Evaluating", len(pixels), progress, size=len):
         # A permuted NHWC batch is channels-last as it is: nothing is copied.
-        with full_float32():
-            answers.append(network(normalize(part.to(device).permute(0, 3, 1, 2).float())).float().cpu())
+        answers.append(network(normalize(part.to(device).permute(0, 3, 1, 2).float())).float().cpu())
         if is_stopped():
             break
     return torch.cat(answers)

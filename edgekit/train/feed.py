@@ -66,7 +66,8 @@ def check_same_options(world: World, options: Options) -> None:
         InputError: Some have others.
     """
     # Files are the same by their hashes, wherever each machine has them.
-    plain = options.flat() | {name: "" for name in ("weights", "teacher") if options.flat()[f"{name}_sha256"]}
+    plain = options.flat()
+    plain |= {name: "" for name in ("weights", "teacher") if plain[f"{name}_sha256"]}
     found = [json.loads(line) for line in world.gather([json.dumps(plain)])]
     given = {name: sorted({str(each[name]) for each in found}) for name in plain}
     differ = [

@@ -37,7 +37,7 @@ from edgekit.train.result import Result, best_of
 from edgekit.train.resume import Epoch, Partial, best_path, last_path
 from edgekit.train.run import Run, as_checkpoint, start
 from edgekit.train.shards import ShardSet, living_workers
-from edgekit.train.step import begin_epoch, one_step, precision_name
+from edgekit.train.step import begin_epoch, one_step
 from edgekit.train.stop import Stop
 from edgekit.train.tally import NotFinite, Tally
 from edgekit.train.validation import is_finite, validate
@@ -128,7 +128,6 @@ def train(
         data.validation,
         run.classes,
         run.batch,
-        precision_name(options, world.device),
     )
     if out is not None and world.is_first:
         checkpoints.save(Path(out), checkpoint)

@@ -24,6 +24,7 @@ from edgekit.files import sha256, write_whole
 from edgekit.images import FileSet
 from edgekit.train.options import Options
 from edgekit.train.result import Result
+from edgekit.train.step import precision_name
 from edgekit.train.world import World
 
 FORMAT = 1
@@ -52,6 +53,7 @@ def write_record(out: Path, options: Options, result: Result, world: World | Non
     Raises:
         InputError: The folder cannot be written or the disk is full.
     """
+    world = world or World()
     facts = {
         "format": FORMAT,
         "command": ["edgekit", *sys.argv[1:]],
@@ -65,12 +67,13 @@ def write_record(out: Path, options: Options, result: Result, world: World | Non
             "skipped": result.skipped,
         },
         "batch": result.batch,
-        "precision": result.precision,
+        # Of all epochs but int8's, which are float32's.
+        "precision": precision_name(options, world.device),
         "epochs": to_plain(result.epochs),
         "seconds": result.seconds,
         "mean_recall": result.mean_recall,
         "classes": {name: to_plain(found) for name, found in result.classes.items()},
-        "machine": _machine(world or World()),
+        "machine": _machine(world),
         "versions": {"edgekit": __version__, "python": platform.python_version(), **installed(PACKAGES)},
         "git": git_state(),
         "edgekit_git": _own_git_state(),

@@ -22,7 +22,6 @@ class Result:
         validation_fingerprint: Of all images that were validated on; "" if there were none, or nothing was written.
         classes: Of the validation images at the end, by name; empty without any.
         batch: Images per step, over all processes; fewer than asked for if the set is small.
-        precision: "float32", "tf32", "bf16" or "fp16": of all epochs but int8's, which are float32's.
     """
 
     checkpoint: Checkpoint
@@ -33,7 +32,6 @@ class Result:
     validation_fingerprint: str = ""
     classes: dict[str, ClassScore] = field(default_factory=dict)
     batch: int = 0
-    precision: str = ""
 
     @property
     def mean_recall(self) -> float | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from types import FrameType
@@ -33,7 +32,7 @@ class Stop:
             self._before = {int(number): signal.getsignal(number) or signal.SIG_DFL for number in SIGNALS}
             if self._before[signal.SIGHUP] == signal.SIG_IGN:
                 del self._before[signal.SIGHUP]
-            self._terminals = [number for number in terminal.STREAMS if os.isatty(number)]
+            self._terminals = terminal.streams()
             for number in self._before:
                 signal.signal(number, self._note)
         return self

@@ -101,14 +101,11 @@ def test_memory_that_is_not_enough_any_more_says_how_to_keep_what_was_learned(im
         return one_step(run, pixels, targets, epoch, number)
 
     monkeypatch.setattr(loop, "one_step", step)
-    with pytest.raises(loop.OutOfMemory, match="A step with 30 images must fit") as found:
-        try:
-            loop.train(LONGER, images, out=out)
-        except loop.InputError as error:
-            remedy = error.remedy
-            raise error.__cause__ from None
+    with pytest.raises(loop.InputError, match="A step with 30 images must fit") as found:
+        loop.train(LONGER, images, out=out)
+    assert isinstance(found.value.__cause__, loop.OutOfMemory)
     assert found.value.remedy.startswith("Use --batch 15")
-    assert f"--weights {tmp_path / 'm.last.pt'} and another --out begin from it." in remedy
+    assert f"--weights {tmp_path / 'm.last.pt'} and another --out begin from it." in found.value.remedy
 
 
 def test_how_a_run_computes_is_said_before_it_begins(photos, tmp_path, capsys):
